@@ -1,0 +1,14 @@
+//! cachetscope: probes every deployed Cachet version on every database flavour, keeps what it saw,
+//! and exports it over OTLP. ARCHITECTURE.md is the map of this crate.
+
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod demo;
+pub mod http;
+pub mod ingest;
+pub mod model;
+pub mod otlp;
+pub mod page;
+pub mod probe;
+pub mod store;

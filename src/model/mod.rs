@@ -1,0 +1,23 @@
+//! The vocabulary: what everything else speaks about, pure and without IO.
+//!
+//! Words are those of ARCHITECTURE.md ("Words"). Types here are constructed by parsing, so a value
+//! of one of them is valid; nothing below imports another layer (except [`crate::clock`]'s
+//! `Timestamp`).
+
+mod deployment;
+mod ids;
+mod sample;
+mod schedule;
+mod suite;
+mod template;
+mod version;
+
+pub use deployment::{Deployment, Flavour, Secret, Tls};
+pub use ids::{RoundId, SpanId, TraceId};
+pub use sample::{Attempt, ErrorType, Outcome, Phase, Phases, Round, Run, Sample};
+pub use schedule::{Schedule, ScheduleError};
+pub use suite::{
+    Budget, Capture, Check, Expected, JsonKind, Method, Redirects, Request, StatusSet, Suite, Variant,
+};
+pub use template::{Template, TemplateError};
+pub use version::{Version, VersionRange};
