@@ -1,0 +1,127 @@
+#!/usr/bin/env bash
+# Installs or builds the real parts that the tests run against, and tells the
+# tests where they are. Idempotent: with everything in place it takes some
+# milliseconds.
+#
+#   parts=$(scripts/real-parts.sh) && eval "$parts"          what `make test` needs
+#   parts=$(scripts/real-parts.sh bench) && eval "$parts"    … and `make bench`
+#   parts=$(scripts/real-parts.sh deny) && eval "$parts"     only cargo-deny
+#
+# stdout is shell code (export lines), stderr says what happened and how long
+# it took. A variable that is already set is believed:
+#
+#   CACHETSCOPE_TEST_OTELCOL    OpenTelemetry Collector, built from otel-collector/builder.yaml
+#   CACHETSCOPE_TEST_PG_BIN     folder with PostgreSQL's initdb, pg_ctl and postgres;
+#                               scripts/postgres.sh starts and stops a server
+#   CACHETSCOPE_TEST_CHROMIUM   Chromium; as root it runs only with --no-sandbox
+#   CACHETSCOPE_BENCH_BLACKBOX  prometheus-blackbox-exporter
+#   CACHETSCOPE_DENY            cargo-deny
+#
+# What is built is kept in CACHETSCOPE_PARTS, outside the tree and by the hash
+# of its manifest. What Debian packages is installed when we are root; anyone
+# else is told what to install.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+parts=${CACHETSCOPE_PARTS:-${XDG_CACHE_HOME:-$HOME/.cache}/cachetscope-parts}
+mkdir -p "$parts"
+
+say() { printf '%s\n' "$*" >&2; }
+die() {
+  say "real-parts: $*"
+  exit 1
+}
+
+# provide VARIABLE NAME FUNCTION: FUNCTION leaves the part's path in $found.
+provide() {
+  local -n value=$1
+  local began=$EPOCHREALTIME found=
+  if [ -z "${value:-}" ]; then
+    "$3"
+    value=$found
+  fi
+  [ -e "$value" ] || die "$1 is $value, which does not exist"
+  local ms=$(((${EPOCHREALTIME/./} - ${began/./}) / 1000))
+  say "$(printf 'part %-11s %4d.%03d s  %s' "$2" $((ms / 1000)) $((ms % 1000)) "$value")"
+  printf 'export %s=%q\n' "$1" "$value"
+}
+
+# debian PACKAGE: installs it, or says how to.
+debian() {
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null ||
+    die "$1 is missing: run 'apt-get install $1' as root, or name your own in the environment (see the head of $0)"
+  say "installing the Debian package $1"
+  local log=$parts/apt.log apt=(env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300)
+  # A package list that is absent or stale is the usual reason for a failure.
+  "${apt[@]}" install --no-install-recommends "$1" >"$log" 2>&1 </dev/null ||
+    { "${apt[@]}" update && "${apt[@]}" install --no-install-recommends "$1"; } >"$log" 2>&1 </dev/null ||
+    die "apt-get could not install $1: $(tail -n 5 "$log")"
+}
+
+otelcol() {
+  local manifest=otel-collector/builder.yaml hash version dir work
+  hash=$(sha256sum "$manifest")
+  dir=$parts/otelcol-${hash%% *}
+  found=$dir/otelcol
+  [ ! -x "$found" ] || return 0
+  command -v go >/dev/null || die "go is missing: the OpenTelemetry Collector is built from its Go modules; \
+install Go 1.26 or later (https://go.dev/dl/), or set CACHETSCOPE_TEST_OTELCOL"
+  mkdir -p "$dir"
+  exec {lock}>"$dir/lock"
+  flock "$lock" # two builds at once: the second waits, and finds the binary
+  if [ ! -x "$found" ]; then
+    version=$(sed -n 's/^ *version: *//p' "$manifest")
+    say "building OpenTelemetry Collector $version (minutes, once)"
+    work=$(mktemp -d)
+    # Flags meant for other Go work (-mod=vendor, say) would break the builder.
+    if ! GOFLAGS='' GOWORK=off CGO_ENABLED=0 go run "go.opentelemetry.io/collector/cmd/builder@v$version" \
+      --config "$manifest" --output-path "$work" >"$dir/build.log" 2>&1; then
+      tail -n 30 "$dir/build.log" >&2
+      rm -rf "$work"
+      die "the collector did not build; all of it is in $dir/build.log"
+    fi
+    mv "$work/otelcol" "$found.new" && mv "$found.new" "$found"
+    rm -rf "$work"
+  fi
+  exec {lock}>&-
+}
+
+# Debian keeps initdb and pg_ctl out of PATH, by major version: the newest wins.
+find_postgresql() {
+  local dir
+  found=
+  for dir in "$(dirname "$(realpath "$(type -P initdb || echo /)")")" $(printf '%s\n' /usr/lib/postgresql/*/bin | sort -rV); do
+    if [ -x "$dir/initdb" ] && [ -x "$dir/pg_ctl" ] && [ -x "$dir/postgres" ]; then
+      found=$dir
+      return
+    fi
+  done
+  return 1
+}
+
+postgresql() { find_postgresql || { debian postgresql && find_postgresql; } || die "no PostgreSQL even after its installation"; }
+
+# program COMMAND PACKAGE
+program() {
+  found=$(type -P "$1" || true)
+  [ -n "$found" ] || { debian "$2" && found=$(type -P "$1"); } || die "no $1 even after installing $2"
+}
+
+chromium() { program chromium chromium; }
+blackbox() { program prometheus-blackbox-exporter prometheus-blackbox-exporter; }
+
+cargo_deny() {
+  found=$parts/bin/cargo-deny
+  [ -x "$found" ] || cargo install cargo-deny --locked --quiet --root "$parts" >&2
+}
+
+case ${1:-test} in
+  test | bench)
+    provide CACHETSCOPE_TEST_OTELCOL collector otelcol
+    provide CACHETSCOPE_TEST_PG_BIN postgresql postgresql
+    provide CACHETSCOPE_TEST_CHROMIUM chromium chromium
+    [ "${1:-test}" = test ] || provide CACHETSCOPE_BENCH_BLACKBOX blackbox blackbox
+    ;;
+  deny) provide CACHETSCOPE_DENY cargo-deny cargo_deny ;;
+  *) die "usage: $0 [test|bench|deny]" ;;
+esac
