@@ -1,0 +1,46 @@
+# Everything that is done with this project, by name; CI runs the same targets.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help build demo test lint check-collector kill-test bench deny parts
+
+# $(call with-parts,test): tells the commands after it where the real parts are.
+with-parts = parts=$$(scripts/real-parts.sh $(1)); eval "$$parts";
+# $(call timed,NAME) COMMAND: prints how long COMMAND took.
+timed = TIMEFORMAT='part $(1) %1R s'; time
+
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | expand -t 18
+
+build: ## build the daemon
+	cargo build --release
+
+demo: ## everything in one process, with stand-in deployments; ARGS="--for 60s"
+	cargo run --release -- demo $(ARGS)
+
+test: parts lint check-collector ## get the real parts, lint, run all tests
+	@$(call with-parts,test 2>/dev/null) $(call timed,test-build) cargo test --no-run --quiet; cargo test
+
+lint: ## format, clippy and documentation, all without a warning
+	@$(call timed,fmt) cargo fmt --check
+	@$(call timed,clippy) cargo clippy --locked --quiet --all-targets -- -D warnings
+	@export RUSTDOCFLAGS='-D warnings'; $(call timed,doc) cargo doc --locked --quiet --no-deps
+
+check-collector: parts ## hold the collector's configurations against the collector
+	@$(call with-parts,test 2>/dev/null) export {GRPC,HTTP,HEALTH}_ADDR=127.0.0.1:1 OUT_DIR=/tmp; \
+	$(call timed,collector-configs) for config in otel-collector/{test,collector}.yaml; do \
+	  "$$CACHETSCOPE_TEST_OTELCOL" validate --config "$$config" || { echo "in $$config" >&2; exit 1; }; \
+	done
+
+kill-test: ## kill -9 the daemon at 200 random moments
+	@$(call with-parts,test) CACHETSCOPE_KILLS=200 cargo test --release --test real kill -- --nocapture
+
+bench: ## 1,000 deployments a second, beside prometheus-blackbox-exporter
+	@$(call with-parts,bench) scripts/bench.sh
+
+deny: ## licenses, sources and banned crates of all dependencies
+	@$(call with-parts,deny) "$$CACHETSCOPE_DENY" check bans licenses sources
+
+parts: ## install or build the real parts, and print where they are
+	@scripts/real-parts.sh
