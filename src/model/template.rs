@@ -52,13 +52,18 @@ impl Template {
         })
     }
 
-    /// Fills every place; a name without a value is the error, never an empty string.
-    pub fn render(&self, values: &HashMap<String, String>) -> Result<String, String> {
+    /// Fills every place with its value, escaped for where it goes: values may come from a target's
+    /// answer. A name without a value is the error, never an empty string.
+    pub fn render(
+        &self,
+        values: &HashMap<String, String>,
+        escape: impl Fn(&str) -> String,
+    ) -> Result<String, String> {
         let mut out = String::new();
         for part in &self.0 {
             match part {
                 Part::Text(text) => out.push_str(text),
-                Part::Place(name) => out.push_str(values.get(name).ok_or_else(|| name.clone())?),
+                Part::Place(name) => out.push_str(&escape(values.get(name).ok_or_else(|| name.clone())?)),
             }
         }
         Ok(out)
@@ -85,9 +90,11 @@ mod tests {
         assert_eq!(t.places().collect::<Vec<_>>(), ["incident", "round"]);
         assert_eq!(t.to_string(), "/api/incidents/{incident}?r={round}");
         let mut values = HashMap::from([("round".to_owned(), "7".to_owned())]);
-        assert_eq!(t.render(&values), Err("incident".to_owned()));
-        values.insert("incident".to_owned(), "12".to_owned());
-        assert_eq!(t.render(&values).unwrap(), "/api/incidents/12?r=7");
+        let plain = str::to_owned;
+        assert_eq!(t.render(&values, plain), Err("incident".to_owned()));
+        values.insert("incident".to_owned(), "1/2".to_owned());
+        let escaped = t.render(&values, |v| v.replace('/', "%2F"));
+        assert_eq!(escaped.unwrap(), "/api/incidents/1%2F2?r=7");
     }
 
     #[test]

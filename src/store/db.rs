@@ -1,0 +1,270 @@
+//! One SQL text for SQLite and PostgreSQL.
+//!
+//! Placeholders are `$1` in both, and every column is a 64-bit integer, a double, a text or bytes
+//! in both; sqlx's own `AnyPool` cannot do it (it fails to read a SQLite column declared BOOLEAN).
+//! Nothing outside `store` sees this.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgArguments, PgPoolOptions, PgRow};
+use sqlx::query::Query;
+use sqlx::sqlite::{
+    SqliteArguments, SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow,
+    SqliteSynchronous,
+};
+use sqlx::{AssertSqlSafe, PgPool, Postgres, Row as _, SqlSafeStr, Sqlite, SqlitePool};
+
+/// Connections for reading, and one for the writer task.
+const CONNECTIONS_MAX: u32 = 4;
+/// How long a statement waits for another one's lock (SQLite) or a connection.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+
+#[derive(Clone)]
+pub(super) enum Pool {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+pub(super) enum Connection {
+    Sqlite(PoolConnection<Sqlite>),
+    Postgres(PoolConnection<Postgres>),
+}
+
+impl Pool {
+    /// Durable on `COMMIT` (`synchronous=FULL`), readers never block the writer (WAL), and space of
+    /// deleted rows can be handed back (`auto_vacuum`).
+    pub async fn sqlite(path: &Path) -> Result<Self, sqlx::Error> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .auto_vacuum(SqliteAutoVacuum::Incremental)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(WAIT_MAX)
+            .pragma("journal_size_limit", "67108864")
+            .pragma("cache_size", "-2000");
+        let pool = SqlitePoolOptions::new()
+            .max_connections(CONNECTIONS_MAX)
+            .acquire_timeout(WAIT_MAX)
+            .test_before_acquire(false)
+            .connect_with(options)
+            .await?;
+        Ok(Pool::Sqlite(pool))
+    }
+
+    pub async fn postgres(url: &str) -> Result<Self, sqlx::Error> {
+        let options = PgPoolOptions::new().max_connections(CONNECTIONS_MAX).acquire_timeout(WAIT_MAX);
+        Ok(Pool::Postgres(options.connect(url).await?))
+    }
+
+    /// Brings the schema up to date. A store written by a newer program is an error.
+    pub async fn migrate(&self) -> Result<(), sqlx::migrate::MigrateError> {
+        let migration = |sql: &'static str| {
+            Migrator::with_migrations(vec![Migration::new(
+                1,
+                "initial".into(),
+                MigrationType::Simple,
+                sql.into_sql_str(),
+                false,
+            )])
+        };
+        match self {
+            Pool::Sqlite(pool) => {
+                migration(include_str!("migrations/sqlite/0001_initial.sql")).run(pool).await
+            }
+            Pool::Postgres(pool) => {
+                migration(include_str!("migrations/postgres/0001_initial.sql")).run(pool).await
+            }
+        }
+    }
+
+    pub async fn acquire(&self) -> Result<Connection, sqlx::Error> {
+        Ok(match self {
+            Pool::Sqlite(pool) => Connection::Sqlite(pool.acquire().await?),
+            Pool::Postgres(pool) => Connection::Postgres(pool.acquire().await?),
+        })
+    }
+
+    pub async fn close(&self) {
+        match self {
+            Pool::Sqlite(pool) => pool.close().await,
+            Pool::Postgres(pool) => pool.close().await,
+        }
+    }
+
+    pub fn is_sqlite(&self) -> bool {
+        matches!(self, Pool::Sqlite(_))
+    }
+}
+
+impl Connection {
+    /// Takes SQLite's write lock at once: a transaction that reads first and writes later would
+    /// fail when another writer came in between.
+    pub async fn begin(&mut self) -> Result<(), sqlx::Error> {
+        let sql = match self {
+            Connection::Sqlite(_) => "BEGIN IMMEDIATE",
+            Connection::Postgres(_) => "BEGIN",
+        };
+        query(sql).execute(self).await.map(drop)
+    }
+
+    pub async fn commit(&mut self) -> Result<(), sqlx::Error> {
+        query("COMMIT").execute(self).await.map(drop)
+    }
+
+    /// Best effort: after some errors (disk full) SQLite has rolled back by itself.
+    pub async fn rollback(&mut self) {
+        if let Err(error) = query("ROLLBACK").execute(self).await {
+            tracing::debug!(%error, "nothing to roll back");
+        }
+    }
+}
+
+/// A value of one of the four kinds, or its null.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    Integer(Option<i64>),
+    Real(Option<f64>),
+    Text(Option<String>),
+    Bytes(Option<Vec<u8>>),
+}
+
+macro_rules! value_from {
+    ($($from:ty => $kind:ident),*) => { $(
+        impl From<$from> for Value {
+            fn from(v: $from) -> Self {
+                Value::$kind(Some(v.into()))
+            }
+        }
+        impl From<Option<$from>> for Value {
+            fn from(v: Option<$from>) -> Self {
+                Value::$kind(v.map(Into::into))
+            }
+        }
+    )* };
+}
+value_from!(i64 => Integer, u32 => Integer, u16 => Integer, f64 => Real, String => Text, &str => Text, Vec<u8> => Bytes);
+
+/// A statement with its values.
+pub(super) struct Statement {
+    sql: std::borrow::Cow<'static, str>,
+    values: Vec<Value>,
+}
+
+pub(super) fn query(sql: &'static str) -> Statement {
+    Statement { sql: sql.into(), values: Vec::new() }
+}
+
+/// `prefix VALUES ($1, …), (…) suffix` over many rows of the same width, in as few statements as
+/// the databases' limits allow. Few different lengths, so that prepared statements are reused.
+pub(super) fn insert_many(
+    prefix: &str,
+    rows: impl IntoIterator<Item = Vec<Value>>,
+    suffix: &str,
+) -> Vec<Statement> {
+    const ROWS_MAX: [usize; 3] = [64, 8, 1];
+    let mut rows: std::collections::VecDeque<Vec<Value>> = rows.into_iter().collect();
+    let mut statements = Vec::new();
+    for length in ROWS_MAX {
+        while rows.len() >= length {
+            let chunk: Vec<Vec<Value>> = rows.drain(..length).collect();
+            let mut sql = format!("{prefix} VALUES ");
+            let mut place = 0;
+            for (i, row) in chunk.iter().enumerate() {
+                sql.push_str(if i == 0 { "(" } else { ", (" });
+                for j in 0..row.len() {
+                    place += 1;
+                    sql.push_str(if j == 0 { "$" } else { ", $" });
+                    sql.push_str(&place.to_string());
+                }
+                sql.push(')');
+            }
+            sql.push(' ');
+            sql.push_str(suffix);
+            statements.push(Statement { sql: sql.into(), values: chunk.into_iter().flatten().collect() });
+        }
+    }
+    statements
+}
+
+impl Statement {
+    /// For texts put together from constants; values always go through `bind`.
+    pub fn from_text(sql: String) -> Self {
+        Statement { sql: sql.into(), values: Vec::new() }
+    }
+
+    pub fn bind(mut self, value: impl Into<Value>) -> Self {
+        self.values.push(value.into());
+        self
+    }
+
+    /// Number of rows touched.
+    pub async fn execute(self, connection: &mut Connection) -> Result<u64, sqlx::Error> {
+        Ok(match connection {
+            Connection::Sqlite(c) => self.sqlite().execute(&mut **c).await?.rows_affected(),
+            Connection::Postgres(c) => self.postgres().execute(&mut **c).await?.rows_affected(),
+        })
+    }
+
+    pub async fn fetch(self, connection: &mut Connection) -> Result<Vec<Row>, sqlx::Error> {
+        Ok(match connection {
+            Connection::Sqlite(c) => {
+                self.sqlite().fetch_all(&mut **c).await?.into_iter().map(Row::Sqlite).collect()
+            }
+            Connection::Postgres(c) => {
+                self.postgres().fetch_all(&mut **c).await?.into_iter().map(Row::Postgres).collect()
+            }
+        })
+    }
+
+    fn sqlite(self) -> Query<'static, Sqlite, SqliteArguments> {
+        let query = sqlx::query(AssertSqlSafe(self.sql));
+        self.values.into_iter().fold(query, |query, value| match value {
+            Value::Integer(v) => query.bind(v),
+            Value::Real(v) => query.bind(v),
+            Value::Text(v) => query.bind(v),
+            Value::Bytes(v) => query.bind(v),
+        })
+    }
+
+    fn postgres(self) -> Query<'static, Postgres, PgArguments> {
+        let query = sqlx::query(AssertSqlSafe(self.sql));
+        self.values.into_iter().fold(query, |query, value| match value {
+            Value::Integer(v) => query.bind(v),
+            Value::Real(v) => query.bind(v),
+            Value::Text(v) => query.bind(v),
+            Value::Bytes(v) => query.bind(v),
+        })
+    }
+}
+
+/// A row of either database; columns by position, from 0.
+pub(super) enum Row {
+    Sqlite(SqliteRow),
+    Postgres(PgRow),
+}
+
+macro_rules! column {
+    ($name:ident, $type:ty) => {
+        pub fn $name(&self, column: usize) -> Result<$type, sqlx::Error> {
+            match self {
+                Row::Sqlite(row) => row.try_get(column),
+                Row::Postgres(row) => row.try_get(column),
+            }
+        }
+    };
+}
+
+impl Row {
+    column!(integer, i64);
+    column!(integer_or_null, Option<i64>);
+    column!(real, f64);
+    column!(real_or_null, Option<f64>);
+    column!(text, String);
+    column!(text_or_null, Option<String>);
+    column!(bytes, Vec<u8>);
+    column!(bytes_or_null, Option<Vec<u8>>);
+}

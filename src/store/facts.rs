@@ -1,0 +1,319 @@
+//! Facts and their telemetry, and the one transaction that writes them.
+
+use std::collections::HashMap;
+
+use sha2::{Digest, Sha256};
+
+use super::db::{Connection, Value, insert_many, query};
+use crate::clock::{Timestamp, nanos};
+use crate::model::{Deployment, Outcome, Phase, RoundId, Run, Sample, SpanId, TraceId};
+
+/// What becomes true at once or not at all: runs, what they add to cumulative series, and the
+/// encoded telemetry that tells of them.
+#[derive(Debug, Default)]
+pub struct Facts {
+    pub runs: Vec<Run>,
+    pub increments: Vec<Increment>,
+    pub outbox: Vec<Entry>,
+}
+
+/// An encoded OTLP request that waits for the collector.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub lane: Lane,
+    pub created: Timestamp,
+    /// Spans, log records or data points in it.
+    pub items: u32,
+    pub body: Vec<u8>,
+    /// Metric snapshots that a later one supersedes: when they were taken.
+    pub snapshot: Option<Timestamp>,
+}
+
+/// A queue of its own within the outbox: one never waits behind another, and order holds within.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    Traces,
+    Logs,
+    /// Cumulative counters and histograms, whose history is worth replaying.
+    Metrics,
+    /// What is true now; an older snapshot that still waits is replaced.
+    Gauges,
+}
+
+impl Lane {
+    pub const ALL: [Lane; 4] = [Lane::Traces, Lane::Logs, Lane::Metrics, Lane::Gauges];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Lane::Traces => "traces",
+            Lane::Logs => "logs",
+            Lane::Metrics => "metrics",
+            Lane::Gauges => "gauges",
+        }
+    }
+
+    pub fn from_text(text: &str) -> Option<Self> {
+        Lane::ALL.into_iter().find(|lane| lane.as_str() == text)
+    }
+}
+
+/// Something added to one cumulative series.
+#[derive(Clone, Debug)]
+pub struct Increment {
+    pub metric: &'static str,
+    /// A JSON array of `[name, value]` pairs in a fixed order: with the metric, the series' identity.
+    pub attributes: String,
+    /// The deployment the series belongs to, whose retirement ends it.
+    pub deployment: Option<i64>,
+    /// Where a series that is new starts.
+    pub started: Timestamp,
+    pub count: u64,
+    pub sum: f64,
+    /// For a histogram with bounds: which bucket.
+    pub bucket: Option<u16>,
+    pub exemplar: Option<Exemplar>,
+}
+
+/// The measurement that stands for its bucket.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exemplar {
+    pub value: f64,
+    pub at: Timestamp,
+    pub trace: TraceId,
+    pub span: SpanId,
+}
+
+/// The first 8 bytes of a SHA-256 as a key. At 50,000 keys the chance of any collision is 10⁻¹⁰.
+fn key(parts: &[&str]) -> i64 {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    let mut first = [0; 8];
+    first.copy_from_slice(&hash.finalize()[..8]);
+    i64::from_le_bytes(first)
+}
+
+/// The key of a deployment's row: of all that identifies this build of it.
+pub fn deployment_key(deployment: &Deployment) -> i64 {
+    key(&["deployment", &deployment.key()])
+}
+
+pub(super) fn round_key(id: RoundId) -> i64 {
+    i64::from_be_bytes(id.0)
+}
+
+pub(super) fn round_id(key: i64) -> RoundId {
+    RoundId(key.to_be_bytes())
+}
+
+/// The median of the first attempts that got an answer; what a run's line on the page is drawn from.
+fn run_latency(samples: &[Sample]) -> Option<i64> {
+    let mut totals: Vec<i64> = samples
+        .iter()
+        .filter_map(|s| s.first())
+        .filter(|a| a.status.is_some())
+        .map(|a| nanos(a.phases.total()))
+        .collect();
+    totals.sort_unstable();
+    let middle = totals.len().checked_sub(1)? / 2;
+    totals.get(middle).copied()
+}
+
+/// Writes everything in the transaction that is open. `Ok(false)`: some run was there already, and
+/// the caller rolls back.
+pub(super) async fn write(connection: &mut Connection, batch: &[&Facts]) -> Result<bool, sqlx::Error> {
+    if !write_runs(connection, batch).await? {
+        return Ok(false);
+    }
+    write_samples(connection, batch).await?;
+    write_series(connection, batch).await?;
+    write_outbox(connection, batch.iter().flat_map(|f| &f.outbox)).await?;
+    Ok(true)
+}
+
+async fn write_runs(connection: &mut Connection, batch: &[&Facts]) -> Result<bool, sqlx::Error> {
+    let runs = || batch.iter().flat_map(|f| &f.runs);
+    let rounds: HashMap<i64, _> = runs().map(|r| (round_key(r.round.id), &r.round)).collect();
+    let rows = rounds.into_iter().map(|(key, round)| {
+        vec![key.into(), round.suite.clone().into(), round.scheduled.0.into(), round.started.0.into()]
+    });
+    for statement in insert_many(
+        "INSERT INTO rounds (id, suite, scheduled_ns, started_ns)",
+        rows,
+        "ON CONFLICT (id) DO NOTHING",
+    ) {
+        statement.execute(connection).await?;
+    }
+
+    let mut inserted = 0;
+    let rows = runs().map(|run| {
+        vec![
+            round_key(run.round.id).into(),
+            deployment_key(&run.deployment).into(),
+            run.round.suite.clone().into(),
+            run.started.0.into(),
+            nanos(run.duration).into(),
+            run.outcome.as_str().into(),
+            run_latency(&run.samples).into(),
+            run.trace.0.to_vec().into(),
+        ]
+    });
+    for statement in insert_many(
+        "INSERT INTO runs (round_id, deployment_id, suite, started_ns, duration_ns, outcome, latency_ns, trace_id)",
+        rows,
+        "ON CONFLICT (round_id, deployment_id) DO NOTHING",
+    ) {
+        inserted += statement.execute(connection).await?;
+    }
+    Ok(inserted == runs().count() as u64)
+}
+
+async fn write_samples(connection: &mut Connection, batch: &[&Facts]) -> Result<(), sqlx::Error> {
+    let runs = batch.iter().flat_map(|f| &f.runs);
+    let rows = runs.flat_map(|run| {
+        let (round, deployment) = (round_key(run.round.id), deployment_key(&run.deployment));
+        run.samples.iter().map(move |sample| {
+            let (first, last) = (sample.first(), sample.last());
+            let phase =
+                |phase: Phase| -> Value { first.map(|attempt| nanos(attempt.phases.get(phase))).into() };
+            vec![
+                deployment.into(),
+                first.map_or(run.started, |a| a.started).0.into(),
+                round.into(),
+                sample.request.name.clone().into(),
+                sample.outcome.as_str().into(),
+                i64::try_from(sample.attempts.len()).unwrap_or(i64::MAX).into(),
+                first.and_then(|a| a.status).into(),
+                first.and_then(|a| a.error).map(|e| e.as_str()).into(),
+                last.and_then(|a| a.error).map(|e| e.as_str()).into(),
+                phase(Phase::Dns),
+                phase(Phase::Connect),
+                phase(Phase::Tls),
+                phase(Phase::Send),
+                phase(Phase::Wait),
+                phase(Phase::Receive),
+                first.map(|a| nanos(a.phases.total())).into(),
+                sample.detail.clone().into(),
+            ]
+        })
+    });
+    for statement in insert_many(
+        "INSERT INTO samples (deployment_id, started_ns, round_id, request, outcome, attempts, status, \
+         first_error, error, dns_ns, connect_ns, tls_ns, send_ns, wait_ns, receive_ns, total_ns, detail)",
+        rows,
+        "",
+    ) {
+        statement.execute(connection).await?;
+    }
+    Ok(())
+}
+
+/// Adds up what falls on the same series first: fewer rows to touch, and PostgreSQL refuses to
+/// touch one row twice in a statement.
+async fn write_series(connection: &mut Connection, batch: &[&Facts]) -> Result<(), sqlx::Error> {
+    struct Sum<'a> {
+        first: &'a Increment,
+        count: i64,
+        sum: f64,
+    }
+    let mut sums: HashMap<i64, Sum> = HashMap::new();
+    let mut buckets: HashMap<(i64, u16), (i64, Option<&Exemplar>)> = HashMap::new();
+    for increment in batch.iter().flat_map(|f| &f.increments) {
+        let series = key(&["series", increment.metric, &increment.attributes]);
+        let count = i64::try_from(increment.count).unwrap_or(i64::MAX);
+        let sum = sums.entry(series).or_insert(Sum { first: increment, count: 0, sum: 0.0 });
+        sum.count += count;
+        sum.sum += increment.sum;
+        if let Some(bucket) = increment.bucket {
+            let entry = buckets.entry((series, bucket)).or_default();
+            entry.0 += count;
+            entry.1 = increment.exemplar.as_ref().or(entry.1);
+        }
+    }
+
+    let rows = sums.into_iter().map(|(id, sum)| {
+        vec![
+            id.into(),
+            sum.first.metric.into(),
+            sum.first.attributes.as_str().into(),
+            sum.first.deployment.into(),
+            sum.first.started.0.into(),
+            sum.count.into(),
+            sum.sum.into(),
+        ]
+    });
+    for statement in insert_many(
+        "INSERT INTO series (id, metric, attributes, deployment_id, started_ns, count, sum)",
+        rows,
+        "ON CONFLICT (id) DO UPDATE SET count = series.count + excluded.count, \
+         sum = series.sum + excluded.sum, closed_ns = NULL",
+    ) {
+        statement.execute(connection).await?;
+    }
+
+    let rows = buckets.into_iter().map(|((series, bucket), (count, exemplar))| {
+        vec![
+            series.into(),
+            bucket.into(),
+            count.into(),
+            exemplar.map(|e| e.value).into(),
+            exemplar.map(|e| e.at.0).into(),
+            exemplar.map(|e| e.trace.0.to_vec()).into(),
+            exemplar.map(|e| e.span.0.to_vec()).into(),
+        ]
+    });
+    for statement in insert_many(
+        "INSERT INTO buckets (series_id, bucket, count, exemplar_value, exemplar_ns, exemplar_trace, exemplar_span)",
+        rows,
+        "ON CONFLICT (series_id, bucket) DO UPDATE SET count = buckets.count + excluded.count, \
+         exemplar_value = COALESCE(excluded.exemplar_value, buckets.exemplar_value), \
+         exemplar_ns = COALESCE(excluded.exemplar_ns, buckets.exemplar_ns), \
+         exemplar_trace = COALESCE(excluded.exemplar_trace, buckets.exemplar_trace), \
+         exemplar_span = COALESCE(excluded.exemplar_span, buckets.exemplar_span)",
+    ) {
+        statement.execute(connection).await?;
+    }
+    Ok(())
+}
+
+/// Rows of at most this many bytes, each one or more entries of a lane: the bodies of two encoded
+/// OTLP requests of one signal, one after the other, are the encoding of both together.
+const ROW_BYTES_MAX: usize = 256 * 1024;
+
+pub(super) async fn write_outbox(
+    connection: &mut Connection,
+    entries: impl Iterator<Item = &Entry>,
+) -> Result<(), sqlx::Error> {
+    let mut rows: Vec<Entry> = Vec::new();
+    for entry in entries {
+        let open = rows.iter_mut().rfind(|row| row.lane == entry.lane && row.snapshot == entry.snapshot);
+        match open {
+            Some(row) if row.body.len() + entry.body.len() <= ROW_BYTES_MAX => {
+                row.items += entry.items;
+                row.body.extend_from_slice(&entry.body);
+            }
+            _ => rows.push(entry.clone()),
+        }
+    }
+    for row in rows {
+        query(
+            "INSERT INTO outbox (lane, created_ns, items, bytes, body, snapshot_ns) VALUES ($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(row.lane.as_str())
+        .bind(row.created.0)
+        .bind(row.items)
+        .bind(i64::try_from(row.body.len()).unwrap_or(i64::MAX))
+        .bind(row.body)
+        .bind(row.snapshot.map(|t| t.0))
+        .execute(connection)
+        .await?;
+    }
+    Ok(())
+}
+
+/// What the store says an outcome is; an unknown text (from a newer program) counts as skipped.
+pub(super) fn outcome(text: &str) -> Outcome {
+    text.parse().unwrap_or(Outcome::Skipped)
+}

@@ -1,0 +1,152 @@
+//! What is kept how long: raw samples, then hourly summaries, within a size.
+//!
+//! Samples that are too old become one summary per deployment, request and hour. Each call does a
+//! bounded amount of work, since it holds the writer.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::db::{Connection, Statement, query};
+use crate::clock::Timestamp;
+
+const HOUR_NS: i64 = 3_600_000_000_000;
+/// Hours of one deployment that are summarised in one call at most.
+const HOURS_PER_CALL_MAX: usize = 64;
+/// Pages that are handed back to the file system in one call at most: 16 MiB of 4 KiB pages.
+const VACUUM_PAGES_MAX: i64 = 4_096;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Raw samples, runs and rounds are kept this long.
+    pub raw: Duration,
+    /// Hourly summaries are kept this long.
+    pub hourly: Duration,
+    /// Bytes of a SQLite store; beyond it the oldest samples are summarised early. A PostgreSQL
+    /// store goes by age alone: deleting there does not shrink what the server reports.
+    pub bytes_max: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        let day = Duration::from_secs(86_400);
+        Retention { raw: 14 * day, hourly: 400 * day, bytes_max: 5 << 30 }
+    }
+}
+
+/// Returns the number of samples that were summarised.
+pub(super) async fn apply(
+    connection: &mut Connection,
+    sqlite: bool,
+    retention: &Retention,
+    now: Timestamp,
+) -> Result<u64, sqlx::Error> {
+    let cutoff = now.minus(retention.raw).0.div_euclid(HOUR_NS) * HOUR_NS;
+    let too_large = sqlite && used_bytes(connection).await? > retention.bytes_max;
+    // The current hour still grows, so it is never summarised.
+    let cutoff = if too_large { now.0.div_euclid(HOUR_NS) * HOUR_NS } else { cutoff };
+
+    let mut summarised = 0;
+    for _ in 0..HOURS_PER_CALL_MAX {
+        match oldest_hour(connection, cutoff).await? {
+            Some((deployment, hour)) => summarised += summarise(connection, deployment, hour).await?,
+            None => break,
+        }
+        if too_large && used_bytes(connection).await? <= retention.bytes_max {
+            break;
+        }
+    }
+
+    query("DELETE FROM hours WHERE hour_ns < $1")
+        .bind(now.minus(retention.hourly).0)
+        .execute(connection)
+        .await?;
+    if sqlite {
+        let sql = format!("PRAGMA incremental_vacuum({VACUUM_PAGES_MAX})");
+        Statement::from_text(sql).fetch(connection).await?;
+    }
+    Ok(summarised)
+}
+
+async fn used_bytes(connection: &mut Connection) -> Result<u64, sqlx::Error> {
+    let mut number = async |sql| -> Result<i64, sqlx::Error> {
+        query(sql).fetch(connection).await?.first().map_or(Ok(0), |row| row.integer(0))
+    };
+    let pages = number("PRAGMA page_count").await? - number("PRAGMA freelist_count").await?;
+    let size = number("PRAGMA page_size").await?;
+    Ok(u64::try_from(pages * size).unwrap_or(0))
+}
+
+/// The deployment with the oldest run before `cutoff`, and the hour of that run.
+async fn oldest_hour(connection: &mut Connection, cutoff: i64) -> Result<Option<(i64, i64)>, sqlx::Error> {
+    let rows = query(
+        "SELECT d.id, (SELECT MIN(r.started_ns) FROM runs r WHERE r.deployment_id = d.id) AS oldest \
+         FROM deployments d ORDER BY oldest",
+    )
+    .fetch(connection)
+    .await?;
+    for row in rows {
+        if let Some(oldest) = row.integer_or_null(1)?.filter(|oldest| *oldest < cutoff) {
+            return Ok(Some((row.integer(0)?, oldest.div_euclid(HOUR_NS) * HOUR_NS)));
+        }
+    }
+    Ok(None)
+}
+
+async fn summarise(connection: &mut Connection, deployment: i64, hour: i64) -> Result<u64, sqlx::Error> {
+    let rows = query(
+        "SELECT request, outcome, total_ns FROM samples \
+         WHERE deployment_id = $1 AND started_ns < $2 AND outcome <> 'skipped'",
+    )
+    .bind(deployment)
+    .bind(hour + HOUR_NS)
+    .fetch(connection)
+    .await?;
+    let mut requests: BTreeMap<String, (i64, i64, Vec<i64>)> = BTreeMap::new();
+    for row in rows {
+        let (samples, failures, times) = requests.entry(row.text(0)?).or_default();
+        *samples += 1;
+        let outcome = row.text(1)?;
+        if outcome == "fail" || outcome == "unreachable" {
+            *failures += 1;
+        } else {
+            times.extend(row.integer_or_null(2)?);
+        }
+    }
+    for (request, (samples, failures, mut times)) in requests {
+        times.sort_unstable();
+        let at =
+            |percent: usize| times.get((times.len() * percent / 100).min(times.len().max(1) - 1)).copied();
+        query(
+            "INSERT INTO hours (deployment_id, request, hour_ns, samples, failures, min_ns, p50_ns, p90_ns, p99_ns, max_ns) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+             ON CONFLICT (deployment_id, request, hour_ns) DO NOTHING",
+        )
+        .bind(deployment)
+        .bind(request)
+        .bind(hour)
+        .bind(samples)
+        .bind(failures)
+        .bind(at(0))
+        .bind(at(50))
+        .bind(at(90))
+        .bind(at(99))
+        .bind(at(100))
+        .execute(connection)
+        .await?;
+    }
+    let deleted = query("DELETE FROM samples WHERE deployment_id = $1 AND started_ns < $2")
+        .bind(deployment)
+        .bind(hour + HOUR_NS)
+        .execute(connection)
+        .await?;
+    query("DELETE FROM runs WHERE deployment_id = $1 AND started_ns < $2")
+        .bind(deployment)
+        .bind(hour + HOUR_NS)
+        .execute(connection)
+        .await?;
+    query("DELETE FROM rounds WHERE started_ns < $1 AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.round_id = rounds.id)")
+        .bind(hour)
+        .execute(connection)
+        .await?;
+    Ok(deleted)
+}

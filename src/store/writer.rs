@@ -1,0 +1,294 @@
+//! The one task that writes: group commit, patience with a full or locked disk, and order.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::db::{Connection, Pool};
+use super::facts::{self, Entry, Facts};
+use super::{DeploymentRow, Refused, Retention, StoreError, fleet, outbox, retention, series};
+use crate::clock::{Clock, Timestamp};
+
+/// Jobs in one transaction at most, so that none waits long for the others.
+const GROUP_MAX: usize = 512;
+/// How long the writer waits before it tries again what a full or locked disk refused.
+const RETRY_EVERY: Duration = Duration::from_millis(500);
+
+type Done<T> = oneshot::Sender<Result<T, StoreError>>;
+
+pub(super) enum Job {
+    Facts(Facts, Option<Done<()>>),
+    Change(Change, Done<u64>),
+    Close(oneshot::Sender<()>),
+}
+
+/// Everything that is written besides facts. Each is one transaction, or part of one.
+#[derive(Debug)]
+pub enum Change {
+    /// The fleet as it is now: these live, all others are retired.
+    Fleet { deployments: Vec<DeploymentRow>, at: Timestamp },
+    /// A snapshot of cumulative series, with those whose first or last point is in it.
+    Snapshot { entries: Vec<Entry>, opened: Vec<i64>, closed: Vec<i64>, at: Timestamp },
+    /// Replaces the gauges that still wait.
+    Gauges(Vec<Entry>),
+    /// The collector accepted these rows of the outbox.
+    Delivered(Vec<i64>),
+    /// The collector refused parts of these rows for good; the rest of them it accepted.
+    Refused { ids: Vec<i64>, parts: Vec<Refused> },
+    /// Refused rows wait again: these, or all.
+    Retry(Option<Vec<i64>>),
+    /// Refused rows are deleted: these, or all.
+    Drop(Option<Vec<i64>>),
+    /// Superseded metric snapshots go, the more the older they are.
+    Thin { now: Timestamp },
+    /// The outbox shrinks to this many bytes, snapshots first.
+    Limit { bytes_max: u64 },
+    /// Old samples become hourly summaries, old summaries go, and the store shrinks to its size.
+    Retain { retention: Retention, now: Timestamp },
+}
+
+/// How the writer fares; read at any time without waiting for it.
+#[derive(Debug, Default)]
+pub struct Health {
+    trouble: Mutex<Option<(Timestamp, String)>>,
+    dropped_runs: AtomicU64,
+    commits: AtomicU64,
+    commit_ns: AtomicU64,
+}
+
+impl Health {
+    /// Since when the store cannot be written, and why; `None` while all is well.
+    pub fn trouble(&self) -> Option<(Timestamp, String)> {
+        self.trouble.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    /// Runs that were lost because the queue was full or the store refused them.
+    pub fn dropped_runs(&self) -> u64 {
+        self.dropped_runs.load(Ordering::Relaxed)
+    }
+
+    /// Transactions committed since the start, and how long they took in all.
+    pub fn commits(&self) -> (u64, Duration) {
+        let total = Duration::from_nanos(self.commit_ns.load(Ordering::Relaxed));
+        (self.commits.load(Ordering::Relaxed), total)
+    }
+
+    pub(super) fn count_dropped(&self, runs: u64) {
+        self.dropped_runs.fetch_add(runs, Ordering::Relaxed);
+    }
+
+    fn set(&self, now: Timestamp, error: Option<String>) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(|e| e.into_inner());
+        match (trouble.as_mut(), error) {
+            (None, Some(error)) => {
+                tracing::error!(%error, "the store cannot be written; what arrives is held and tried again");
+                *trouble = Some((now, error));
+            }
+            (Some((_, known)), Some(error)) => *known = error,
+            (Some((since, _)), None) => {
+                tracing::info!(%since, "the store can be written again");
+                *trouble = None;
+            }
+            (None, None) => {}
+        }
+    }
+}
+
+/// Runs until [`Job::Close`] or until every handle is gone, and writes what waits before it ends.
+pub(super) async fn run(
+    pool: Pool,
+    mut queue: mpsc::Receiver<Job>,
+    clock: Clock,
+    health: std::sync::Arc<Health>,
+) {
+    while let Some(first) = queue.recv().await {
+        let mut group = vec![first];
+        while group.len() < GROUP_MAX
+            && let Ok(job) = queue.try_recv()
+        {
+            group.push(job);
+        }
+        let mut closing = None;
+        group = group
+            .into_iter()
+            .filter_map(|job| match job {
+                Job::Close(done) => {
+                    closing = Some(done);
+                    None
+                }
+                job => Some(job),
+            })
+            .collect();
+        commit_patiently(&pool, &clock, &health, group, queue.sender_strong_count() > 0).await;
+        if let Some(done) = closing {
+            queue.close();
+            // The one who asked may have stopped listening.
+            let _ = done.send(());
+            return;
+        }
+    }
+}
+
+/// Commits the group, however long the disk refuses. What fails for a reason of its own is tried
+/// alone, so that it takes nothing else with it.
+async fn commit_patiently(pool: &Pool, clock: &Clock, health: &Health, mut group: Vec<Job>, live: bool) {
+    while !group.is_empty() {
+        let started = Instant::now();
+        match commit(pool, &group).await {
+            Ok(touched) => {
+                health.commits.fetch_add(1, Ordering::Relaxed);
+                let elapsed = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                health.commit_ns.fetch_add(elapsed, Ordering::Relaxed);
+                health.set(clock.now(), None);
+                for (job, touched) in group.drain(..).zip(touched) {
+                    answer(job, Ok(touched));
+                }
+            }
+            Err(Failed::Database(error)) if is_transient(&error) && live => {
+                health.set(clock.now(), Some(explain(&error)));
+                tokio::time::sleep(RETRY_EVERY).await;
+            }
+            Err(failed) if group.len() > 1 => {
+                tracing::debug!(?failed, jobs = group.len(), "a group failed; each job is tried alone");
+                for job in group.drain(..) {
+                    Box::pin(commit_patiently(pool, clock, health, vec![job], live)).await;
+                }
+            }
+            Err(Failed::KnownRun) => answer_all(&mut group, || Ok(0)),
+            Err(Failed::Database(error)) => {
+                let text = error.to_string();
+                for job in &group {
+                    if let Job::Facts(facts, None) = job {
+                        health.count_dropped(facts.runs.len() as u64);
+                        tracing::error!(error = text, runs = facts.runs.len(), "the store refused runs");
+                    }
+                }
+                answer_all(&mut group, || Err(StoreError::Database(sqlx::Error::Protocol(text.clone()))));
+            }
+        }
+    }
+}
+
+fn answer_all(group: &mut Vec<Job>, result: impl Fn() -> Result<u64, StoreError>) {
+    for job in group.drain(..) {
+        answer(job, result());
+    }
+}
+
+/// Whoever asked may have stopped listening; the work is done all the same.
+fn answer(job: Job, result: Result<u64, StoreError>) {
+    match job {
+        Job::Facts(_, Some(done)) => drop(done.send(result.map(drop))),
+        Job::Change(_, done) => drop(done.send(result)),
+        Job::Facts(_, None) | Job::Close(_) => {}
+    }
+}
+
+#[derive(Debug)]
+enum Failed {
+    /// Some run of the group is in the store already.
+    KnownRun,
+    Database(sqlx::Error),
+}
+
+impl From<sqlx::Error> for Failed {
+    fn from(error: sqlx::Error) -> Self {
+        Failed::Database(error)
+    }
+}
+
+/// One transaction for all jobs; what each touched.
+async fn commit(pool: &Pool, group: &[Job]) -> Result<Vec<u64>, Failed> {
+    let mut connection = pool.acquire().await?;
+    connection.begin().await?;
+    let result = apply(&mut connection, pool, group).await;
+    match result {
+        Ok(touched) => match connection.commit().await {
+            Ok(()) => Ok(touched),
+            Err(error) => {
+                connection.rollback().await;
+                Err(error.into())
+            }
+        },
+        Err(failed) => {
+            connection.rollback().await;
+            Err(failed)
+        }
+    }
+}
+
+async fn apply(connection: &mut Connection, pool: &Pool, group: &[Job]) -> Result<Vec<u64>, Failed> {
+    let batch: Vec<&Facts> = group
+        .iter()
+        .filter_map(|job| match job {
+            Job::Facts(facts, _) => Some(facts),
+            _ => None,
+        })
+        .collect();
+    if !batch.is_empty() && !facts::write(connection, &batch).await? {
+        return Err(Failed::KnownRun);
+    }
+    let mut touched = Vec::with_capacity(group.len());
+    for job in group {
+        touched.push(match job {
+            Job::Change(change, _) => change.apply(connection, pool).await?,
+            _ => 0,
+        });
+    }
+    Ok(touched)
+}
+
+impl Change {
+    async fn apply(&self, connection: &mut Connection, pool: &Pool) -> Result<u64, sqlx::Error> {
+        match self {
+            Change::Fleet { deployments, at } => fleet::replace(connection, deployments, *at).await,
+            Change::Snapshot { entries, opened, closed, at } => {
+                facts::write_outbox(connection, entries.iter()).await?;
+                series::mark(connection, opened, closed, *at).await
+            }
+            Change::Gauges(entries) => {
+                let replaced = outbox::delete_waiting_gauges(connection).await?;
+                facts::write_outbox(connection, entries.iter()).await?;
+                Ok(replaced)
+            }
+            Change::Delivered(ids) => outbox::delete(connection, ids).await,
+            Change::Refused { ids, parts } => {
+                outbox::delete(connection, ids).await?;
+                outbox::bury(connection, parts).await
+            }
+            Change::Retry(ids) => outbox::retry(connection, ids.as_deref()).await,
+            Change::Drop(ids) => outbox::drop_refused(connection, ids.as_deref()).await,
+            Change::Thin { now } => outbox::thin(connection, *now).await,
+            Change::Limit { bytes_max } => outbox::limit(connection, *bytes_max).await,
+            Change::Retain { retention, now } => {
+                retention::apply(connection, pool.is_sqlite(), retention, *now).await
+            }
+        }
+    }
+}
+
+/// Whether waiting may help: the disk is full or fails, someone holds a lock, the server is away.
+fn is_transient(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Tls(_) => true,
+        sqlx::Error::Database(error) => {
+            let code = error.code().unwrap_or_default().into_owned();
+            match code.parse::<u32>() {
+                // SQLite's extended codes hold the primary one in their low byte:
+                // BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN.
+                Ok(sqlite) if code.len() < 5 => [5, 6, 8, 10, 13, 14].contains(&(sqlite & 0xff)),
+                // PostgreSQL: connection exception, insufficient resources, operator intervention.
+                _ => ["08", "53", "57"].iter().any(|class| code.starts_with(class)),
+            }
+        }
+        _ => false,
+    }
+}
+
+/// In words that say what to do.
+fn explain(error: &sqlx::Error) -> String {
+    let text = error.to_string();
+    if text.contains("full") { format!("{text}; free some space, and it goes on by itself") } else { text }
+}
