@@ -19,7 +19,7 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use db::{Pool, query};
@@ -99,6 +99,7 @@ pub struct Store {
     jobs: mpsc::Sender<writer::Job>,
     health: Arc<Health>,
     deliveries: Arc<outbox::Deliveries>,
+    outbox_changed: watch::Receiver<()>,
     /// Held while any handle lives.
     _lock: Option<Arc<lock::Lock>>,
 }
@@ -122,7 +123,8 @@ impl Store {
 
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
         let health = Arc::new(Health::default());
-        tokio::spawn(writer::run(pool.clone(), queue, clock.clone(), health.clone()));
+        let (changed, outbox_changed) = watch::channel(());
+        tokio::spawn(writer::run(pool.clone(), queue, clock.clone(), health.clone(), changed));
         Ok(Store {
             pool,
             id: id.into(),
@@ -130,6 +132,7 @@ impl Store {
             jobs,
             health,
             deliveries: Arc::default(),
+            outbox_changed,
             _lock: lock,
         })
     }
@@ -146,6 +149,11 @@ impl Store {
     /// How the writer fares.
     pub fn health(&self) -> &Health {
         &self.health
+    }
+
+    /// Changes whenever something new waits in the outbox.
+    pub fn outbox_changed(&self) -> watch::Receiver<()> {
+        self.outbox_changed.clone()
     }
 
     /// Returns when the facts are durable. Runs that are there already are left as they are, with

@@ -1,10 +1,10 @@
 //! The one task that writes: group commit, patience with a full or locked disk, and order.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::db::{Connection, Pool};
 use super::facts::{self, Entry, Facts};
@@ -101,7 +101,8 @@ pub(super) async fn run(
     pool: Pool,
     mut queue: mpsc::Receiver<Job>,
     clock: Clock,
-    health: std::sync::Arc<Health>,
+    health: Arc<Health>,
+    outbox_changed: watch::Sender<()>,
 ) {
     while let Some(first) = queue.recv().await {
         let mut group = vec![first];
@@ -122,6 +123,7 @@ pub(super) async fn run(
             })
             .collect();
         commit_patiently(&pool, &clock, &health, group, queue.sender_strong_count() > 0).await;
+        outbox_changed.send_replace(());
         if let Some(done) = closing {
             queue.close();
             // The one who asked may have stopped listening.
