@@ -1,1 +1,11 @@
-//! Not yet.
+//! Probing: rounds of requests over all deployments, judged by their checks.
+
+mod budget;
+mod check;
+mod mask;
+mod round;
+mod timetable;
+mod visit;
+
+pub use round::{Prober, Progress};
+pub use timetable::{Tick, Timetable};

@@ -129,6 +129,19 @@ impl Store {
         Ok(rows.iter().map(run).collect::<Result<_, _>>()?)
     }
 
+    /// The last run of every living deployment that has one.
+    pub async fn last_runs(&self) -> Result<Vec<RunRow>, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        let rows = query(
+            "SELECT r.deployment_id, r.round_id, r.suite, r.started_ns, r.duration_ns, r.outcome, r.latency_ns, \
+             r.trace_id FROM deployments d JOIN runs r ON r.deployment_id = d.id AND r.started_ns = \
+             (SELECT MAX(l.started_ns) FROM runs l WHERE l.deployment_id = d.id) WHERE d.retired_ns IS NULL",
+        )
+        .fetch(&mut connection)
+        .await?;
+        Ok(rows.iter().map(run).collect::<Result<_, _>>()?)
+    }
+
     /// The samples of one run, in the order they were taken.
     pub async fn run_samples(&self, deployment: i64, round: RoundId) -> Result<Vec<SampleRow>, StoreError> {
         let mut connection = self.pool.acquire().await?;
