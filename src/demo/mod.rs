@@ -4,7 +4,7 @@
 //! with the shapes of real ones over real loopback connections. Nine of them: 2.4.1 and two builds
 //! of 3.x, each on SQLite, MariaDB and PostgreSQL. What there is to find:
 //!
-//! - `components` is a quarter slower on MariaDB in the newest build, and nowhere else.
+//! - The list of components is a quarter slower on MariaDB in the newest build, and nowhere else.
 //! - 2.4.1 on PostgreSQL is in trouble for 40 s from the start, and once in every five minutes
 //!   after that: `incidents` fail with 500, `metrics` take 700 ms longer.
 //!

@@ -56,7 +56,7 @@ impl Weather {
         Weather { seed: Some(seed), ..Weather::default() }
     }
 
-    /// Multiplies the latencies of a resource, list and single read alike.
+    /// Multiplies the latencies of one request: the list of the resource, not the read of one row.
     pub fn with_slower(mut self, resource: Resource, factor: f64) -> Self {
         self.slower.push((resource, factor));
         self
@@ -79,7 +79,8 @@ impl Weather {
         n: u64,
     ) -> Duration {
         let Some(seed) = self.seed else { return Duration::ZERO };
-        let slower: f64 = self.slower.iter().filter(|(r, _)| *r == resource).map(|(_, f)| f).product();
+        let listed = self.slower.iter().filter(|(r, _)| *r == resource && !single);
+        let slower: f64 = listed.map(|(_, factor)| factor).product();
         let [a, b, c] = uniforms(seed, stand_in, resource, single, n);
         // Box–Muller; 1 − a lies in (0, 1], so the logarithm is finite.
         let normal = (-2.0 * (1.0 - a).ln()).sqrt() * (TAU * b).cos();
