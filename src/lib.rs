@@ -4,11 +4,14 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod daemon;
 pub mod demo;
+pub mod exporter;
 pub mod http;
-pub mod ingest;
 pub mod model;
 pub mod otlp;
 pub mod page;
 pub mod probe;
+pub mod publisher;
 pub mod store;
+pub mod telemetry;

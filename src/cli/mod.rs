@@ -1,1 +1,197 @@
-//! Not yet.
+//! The command line: flags, dispatch, exit codes.
+//!
+//! stdout is for results and stderr for words. Every setting is a flag with an environment
+//! variable; there is no third file format.
+
+mod check;
+mod demo;
+mod misc;
+mod outbox;
+mod output;
+mod probe;
+mod serve;
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{Env, Source};
+use crate::store::{Location, StoreError};
+
+/// Exit codes of the one-shots (ARCHITECTURE.md, "Exit codes"). When several apply, the first of
+/// usage, unreachable, failed, undelivered.
+pub(crate) mod exit {
+    pub const OK: u8 = 0;
+    pub const FAILED: u8 = 1;
+    pub const USAGE: u8 = 2;
+    pub const UNREACHABLE: u8 = 3;
+    pub const UNDELIVERED: u8 = 6;
+}
+
+/// Probes every deployed Cachet version on every database, keeps what it saw, and exports it over
+/// OTLP.
+#[derive(Debug, Parser)]
+#[command(name = "cachetscope", version, max_term_width = 100, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Folder with fleet.yaml and suites [default: probes]
+    #[arg(long, global = true, env = "CACHETSCOPE_CONFIG", value_name = "DIR")]
+    config: Option<PathBuf>,
+    /// Folder for the embedded store [default: $STATE_DIRECTORY, else the XDG state folder]
+    #[arg(long, global = true, env = "CACHETSCOPE_STATE_DIR", value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Store of the daemon: a file, or postgres://… [default: cachetscope.db in the state folder]
+    #[arg(long, global = true, env = "CACHETSCOPE_DATABASE", value_name = "URL", hide_env_values = true)]
+    database: Option<String>,
+    /// Whether to use colours
+    #[arg(long, global = true, env = "CACHETSCOPE_COLOR", value_name = "WHEN", default_value = "auto")]
+    color: When,
+    /// What to log to stderr: error, warn, info, debug, trace, or directives such as
+    /// cachetscope::probe=debug
+    #[arg(long, global = true, env = "CACHETSCOPE_LOG", value_name = "LEVEL")]
+    log: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum When {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The daemon: scheduled rounds, page and API, export
+    Serve(serve::Serve),
+    /// Everything in one process with stand-in deployments, for a look
+    Demo(demo::Demo),
+    /// One round now; the exit code says how it went
+    Probe(probe::Probe),
+    /// Validate suites and fleet offline; request budgets and number of series
+    Check(check::Check),
+    /// Look after telemetry that the collector refused
+    Outbox(outbox::Outbox),
+    /// Ask a running daemon whether it is well
+    Healthcheck(misc::Healthcheck),
+    /// Print shell completions
+    Completions(misc::Completions),
+    /// Print the manual page
+    Man,
+}
+
+/// Runs the command that the process was given.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { exit::USAGE } else { exit::OK };
+            // Nothing is left to tell if stdout or stderr is closed.
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let env = Env::process();
+    match run(cli, env) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(exit::USAGE)
+        }
+    }
+}
+
+fn run(cli: Cli, env: Env) -> anyhow::Result<u8> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Serve(command) => command.run(&global, env),
+        Command::Demo(command) => command.run(&global, env),
+        Command::Probe(command) => command.run(&global, env),
+        Command::Check(command) => command.run(&global, &env),
+        Command::Outbox(command) => command.run(&global, &env),
+        Command::Healthcheck(command) => command.run(),
+        Command::Completions(command) => command.run(),
+        Command::Man => misc::man(),
+    }
+}
+
+impl Global {
+    /// Whether a stream gets colours: as asked, else where a person looks and `NO_COLOR`
+    /// (no-color.org) does not forbid it.
+    fn colored(&self, env: &Env, stream: &impl IsTerminal) -> bool {
+        match self.color {
+            When::Always => true,
+            When::Never => false,
+            When::Auto => stream.is_terminal() && env.get("NO_COLOR").is_none(),
+        }
+    }
+
+    /// The folder for the embedded store.
+    fn state_dir(&self, env: &Env) -> anyhow::Result<PathBuf> {
+        if let Some(dir) = &self.state_dir {
+            return Ok(dir.clone());
+        }
+        if let Some(dirs) = env.get("STATE_DIRECTORY") {
+            // systemd.exec(5): several folders are separated by colons.
+            return Ok(dirs.split(':').next().unwrap_or(dirs).into());
+        }
+        if let Some(dir) = env.get("XDG_STATE_HOME") {
+            return Ok(PathBuf::from(dir).join("cachetscope"));
+        }
+        let home = env.get("HOME").ok_or_else(|| {
+            anyhow::anyhow!("no folder for the store: HOME is not set; name one with --state-dir")
+        })?;
+        Ok(PathBuf::from(home).join(".local/state/cachetscope"))
+    }
+
+    /// The daemon's store.
+    fn location(&self, env: &Env) -> anyhow::Result<Location> {
+        match &self.database {
+            Some(text) => Ok(Location::parse(text)?),
+            None => Ok(Location::File(crate::store::default_file(&self.state_dir(env)?))),
+        }
+    }
+
+    /// Suites and fleet, with every problem at once.
+    fn load(&self, env: &Env) -> anyhow::Result<crate::config::Config> {
+        Ok(crate::config::load(self.source(), env)?)
+    }
+
+    /// A folder that was named has to be there; the default one may be missing.
+    fn source(&self) -> Source<'_> {
+        match &self.config {
+            Some(dir) => Source::Required(dir),
+            None => Source::Optional(Path::new("probes")),
+        }
+    }
+}
+
+/// A runtime for a command. Small: probing is bound by the network, and threads cost memory.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
+}
+
+/// Opens a store that other one-shots of this user may hold for a moment.
+async fn open_shared(
+    location: &Location,
+    clock: &crate::clock::Clock,
+    patience: std::time::Duration,
+) -> Result<crate::store::Store, StoreError> {
+    let started = std::time::Instant::now();
+    loop {
+        match crate::store::Store::open(location, clock).await {
+            Err(StoreError::InUse { .. }) if started.elapsed() < patience => {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+            result => return result,
+        }
+    }
+}

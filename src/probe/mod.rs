@@ -9,3 +9,4 @@ mod visit;
 
 pub use round::{Prober, Progress};
 pub use timetable::{Tick, Timetable};
+pub use visit::answers;

@@ -303,6 +303,25 @@ impl Visitor {
     }
 }
 
+/// Whether a deployment answers a request at all, whatever the answer; for who waits for it to come
+/// up.
+pub async fn answers(client: &Client, deployment: &Deployment, request: &Request) -> bool {
+    let values = HashMap::from([("round".to_owned(), "wait".to_owned())]);
+    let Ok(path) = request.path.render(&values, percent_escape) else { return false };
+    let base = deployment.url.as_str().trim_end_matches('/');
+    let Ok(url) = Url::parse(&format!("{base}{path}")) else { return false };
+    let call = Call {
+        method: Method::Get,
+        url: &url,
+        headers: HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("application/json"))]),
+        body: bytes::Bytes::new(),
+        timeout: request.timeout,
+        body_max: WAKE_UP_BODY_MAX,
+        redirects: Redirects::Keep,
+    };
+    client.session(deployment).send(call).await.status.is_some()
+}
+
 /// Everything but the unreserved characters of RFC 3986 §2.3, so that a value stays one segment.
 fn percent_escape(value: &str) -> String {
     let mut out = String::with_capacity(value.len());

@@ -1,0 +1,104 @@
+//! `demo`: everything in one process with stand-in deployments, on a store that is thrown away.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+
+use super::serve::stop_signal;
+use super::{Global, exit, runtime};
+use crate::clock::Clock;
+use crate::config::{Config, Env, Source};
+use crate::daemon::{Daemon, Settings};
+use crate::model::{Schedule, Suite, Variant};
+use crate::store::{Location, Retention};
+
+/// Often enough that the page is alive soon; a round of all stand-ins takes about a second and a
+/// half, since they share one host.
+const ROUND_EVERY: Duration = Duration::from_secs(3);
+
+#[derive(Debug, Args)]
+pub(super) struct Demo {
+    /// Stop by itself after this time
+    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+    length: Option<Duration>,
+    /// Address of the page; another port is taken when this one is in use
+    #[arg(long, env = "CACHETSCOPE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8787")]
+    listen: SocketAddr,
+    /// Seed of the stand-ins' weather
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+impl Demo {
+    pub fn run(self, global: &Global, env: Env) -> anyhow::Result<u8> {
+        let folder = tempfile::Builder::new().prefix("cachetscope-demo-").tempdir()?;
+        let shipped = crate::config::load(Source::Shipped, &env)?;
+        // Only what somebody pointed at a collector is sent anywhere.
+        let export = env.get("OTEL_EXPORTER_OTLP_ENDPOINT").is_some();
+        let settings = Settings {
+            listen: self.listen,
+            any_port: true,
+            location: Location::File(folder.path().join("demo.db")),
+            retention: Retention::default(),
+            publish_every: Duration::from_secs(5),
+            outbox_bytes_max: 256 << 20,
+            env: env.clone(),
+            title: "demo: stand-ins, not real Cachet".to_owned(),
+            export,
+        };
+        runtime()?.block_on(async {
+            let level = global.log.as_deref().or(Some("warn"));
+            let telemetry = crate::telemetry::start(level, global.colored(&env, &std::io::stderr()), None)?;
+            let clock = Clock::system();
+            let stand_ins = crate::demo::start_fleet(self.seed, &clock).await.context("the stand-ins")?;
+            let fleet = stand_ins.deployments().iter().cloned().map(Arc::new).collect();
+            let suites = shipped.suites.iter().filter(|suite| reads_only(suite)).map(hurried).collect();
+            let config = Config { suites, fleet, ..Config::default() };
+            let daemon = Daemon::start(settings, config, None, clock).await?;
+            println!("page:      http://{}", daemon.address());
+            println!("probing:   {} stand-in deployments (not real Cachet), a round every {ROUND_EVERY:?}", stand_ins.deployments().len());
+            match export {
+                true => println!("telemetry: sent to the collector of OTEL_EXPORTER_OTLP_ENDPOINT"),
+                false => println!("telemetry: kept in the outbox; set OTEL_EXPORTER_OTLP_ENDPOINT to send it"),
+            }
+            match self.length {
+                Some(length) => println!("stops:     in {length:?}, or with Ctrl-C"),
+                None => println!("stops:     with Ctrl-C"),
+            }
+            let length = self.length;
+            let elapsed = async move {
+                match length {
+                    Some(length) => tokio::time::sleep(length).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = elapsed => {}
+                stopped = stop_signal() => stopped?,
+            }
+            daemon.shut_down().await;
+            stand_ins.shutdown().await;
+            telemetry.shut_down().await;
+            folder.close().context("failed to remove the demo's folder")?;
+            Ok(exit::OK)
+        })
+    }
+}
+
+fn reads_only(suite: &&Suite) -> bool {
+    suite.variants.iter().all(|variant| variant.requests.iter().all(|request| !request.writes))
+}
+
+/// The shipped suite at the demo's pace, which the stand-ins allow and a real Cachet might not.
+fn hurried(suite: &Suite) -> Suite {
+    let unlimited = |variant: &Arc<Variant>| Arc::new(Variant { budget: None, ..variant.as_ref().clone() });
+    Suite {
+        schedule: Schedule::every(ROUND_EVERY),
+        jitter: Duration::ZERO,
+        variants: suite.variants.iter().map(unlimited).collect(),
+        ..suite.clone()
+    }
+}

@@ -1,0 +1,73 @@
+//! Small commands: healthcheck, completions, man.
+
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, CommandFactory};
+
+use super::{Cli, exit, runtime};
+
+#[derive(Debug, Args)]
+pub(super) struct Healthcheck {
+    /// Address of the daemon
+    #[arg(long, env = "CACHETSCOPE_DAEMON", value_name = "URL", default_value = "http://127.0.0.1:8787")]
+    daemon: url::Url,
+    /// How long to wait for an answer
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+}
+
+impl Healthcheck {
+    /// 0 when the daemon says it is ready, 1 when it does not.
+    pub fn run(self) -> anyhow::Result<u8> {
+        let url = self.daemon.join("/readyz").context("--daemon")?;
+        let answer = runtime()?.block_on(async {
+            let client = crate::exporter::http_client()?;
+            let answer = client.get(url.clone()).timeout(self.timeout).send().await?;
+            anyhow::Ok((answer.status(), answer.text().await?))
+        });
+        match answer {
+            Ok((status, _)) if status.is_success() => {
+                println!("ready");
+                Ok(exit::OK)
+            }
+            Ok((status, text)) => {
+                eprintln!("{url} answered {status}: {}", text.trim());
+                Ok(exit::FAILED)
+            }
+            Err(error) => {
+                eprintln!("{url} did not answer: {error:#}");
+                Ok(exit::FAILED)
+            }
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Completions {
+    /// The shell to complete for
+    shell: clap_complete::Shell,
+}
+
+impl Completions {
+    pub fn run(self) -> anyhow::Result<u8> {
+        clap_complete::generate(self.shell, &mut Cli::command(), "cachetscope", &mut std::io::stdout());
+        Ok(exit::OK)
+    }
+}
+
+/// The manual pages of the program and of each subcommand, one after the other, as roff for
+/// `man -l -`.
+pub(super) fn man() -> anyhow::Result<u8> {
+    let mut command = Cli::command();
+    // Gives subcommands their full names, and the options they inherit.
+    command.build();
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+        clap_mangen::Man::new(sub.clone()).render(&mut page)?;
+    }
+    std::io::stdout().write_all(&page)?;
+    Ok(exit::OK)
+}

@@ -1,0 +1,60 @@
+//! Markdown for a pull request's comment: the table, then what needs someone.
+
+use super::{Delivery, Report, milliseconds, remarks, summary, symbol, tally, times};
+
+pub(super) fn render(report: &Report) -> String {
+    let mut out = format!("### cachetscope probe: {}\n\n", summary(report.runs));
+    out.push_str("| deployment | version | database | outcome | requests | median | slowest |\n");
+    out.push_str("| --- | --- | --- | --- | ---: | ---: | ---: |\n");
+    for run in report.runs {
+        let (good, all) = tally(run);
+        let (median, slowest) = match times(run) {
+            Some((median, sample, slowest)) => (
+                milliseconds(median),
+                format!("{} ({})", milliseconds(slowest), escape(&sample.request.name)),
+            ),
+            None => ("–".to_owned(), "–".to_owned()),
+        };
+        out.push_str(&format!(
+            "| {} | {} | {} | {} {} | {good}/{all} | {median} | {slowest} |\n",
+            escape(&run.deployment.name),
+            escape(run.deployment.version.as_str()),
+            run.deployment.db,
+            symbol(run.outcome),
+            run.outcome,
+        ));
+    }
+    let mut heading = "\n";
+    for run in report.runs {
+        for (sample, detail) in remarks(run) {
+            out.push_str(heading);
+            heading = "";
+            out.push_str(&format!(
+                "- {} **{} {}** {}: {} (trace `{}`)\n",
+                symbol(sample.outcome),
+                escape(&run.deployment.name),
+                escape(&sample.request.name),
+                sample.outcome,
+                escape(&detail),
+                run.trace
+            ));
+        }
+    }
+    if let Delivery::Spooled { items, reason, .. } = report.delivery {
+        out.push_str(&format!("\n_Telemetry not delivered: {items} items wait. {}_\n", escape(reason)));
+    }
+    out
+}
+
+/// What comes from a target must not become markup or break the table.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '#' | '@' | '!' | '~' | '$' => out.extend(['\\', c]),
+            '\n' | '\r' => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out
+}

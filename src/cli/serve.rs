@@ -1,0 +1,89 @@
+//! `serve`: the daemon.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{Global, exit, runtime};
+use crate::clock::Clock;
+use crate::config::Env;
+use crate::daemon::{Daemon, Reloader, Settings};
+use crate::store::Retention;
+
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// Address of the page and the API
+    #[arg(long, env = "CACHETSCOPE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8787")]
+    listen: SocketAddr,
+    /// How long raw samples are kept
+    #[arg(long, env = "CACHETSCOPE_RETENTION", value_name = "TIME", default_value = "14d", value_parser = humantime::parse_duration)]
+    retention: Duration,
+    /// How long hourly summaries are kept
+    #[arg(long, env = "CACHETSCOPE_RETENTION_HOURLY", value_name = "TIME", default_value = "400d", value_parser = humantime::parse_duration)]
+    retention_hourly: Duration,
+    /// Size of a SQLite store beyond which the oldest samples are summarised early
+    #[arg(long, env = "CACHETSCOPE_STORE_MAX", value_name = "SIZE", default_value = "5GiB", value_parser = crate::config::parse_size)]
+    store_max: u64,
+    /// Size of undelivered telemetry beyond which the oldest goes: metric snapshots first
+    #[arg(long, env = "CACHETSCOPE_OUTBOX_MAX", value_name = "SIZE", default_value = "1GiB", value_parser = crate::config::parse_size)]
+    outbox_max: u64,
+    /// How often metrics are published
+    #[arg(long, env = "CACHETSCOPE_PUBLISH_EVERY", value_name = "TIME", default_value = "15s", value_parser = parse_period)]
+    publish_every: Duration,
+}
+
+fn parse_period(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(period) if period >= Duration::from_secs(1) => Ok(period),
+        Ok(_) => Err("at least 1s is expected".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+impl Serve {
+    pub fn run(self, global: &Global, env: Env) -> anyhow::Result<u8> {
+        let config = global.load(&env)?;
+        for note in &config.notes {
+            eprintln!("note: {note}");
+        }
+        let reloader = Reloader::new(global.config.clone(), env.clone(), &config);
+        let settings = Settings {
+            listen: self.listen,
+            any_port: false,
+            location: global.location(&env)?,
+            retention: Retention {
+                raw: self.retention,
+                hourly: self.retention_hourly,
+                bytes_max: self.store_max,
+            },
+            publish_every: self.publish_every,
+            outbox_bytes_max: self.outbox_max,
+            env: env.clone(),
+            title: String::new(),
+            export: true,
+        };
+        runtime()?.block_on(async {
+            let telemetry = crate::telemetry::start(global.log.as_deref(), global.colored(&env, &std::io::stderr()), Some(&env))?;
+            let deployments = config.fleet.len();
+            let location = settings.location.clone();
+            let daemon = Daemon::start(settings, config, Some(reloader), Clock::system()).await?;
+            tracing::info!(page = format!("http://{}", daemon.address()), store = %location, deployments, "ready");
+            stop_signal().await?;
+            tracing::info!("stopping");
+            daemon.shut_down().await;
+            telemetry.shut_down().await;
+            Ok(exit::OK)
+        })
+    }
+}
+
+/// SIGTERM, or SIGINT from a terminal.
+pub(super) async fn stop_signal() -> anyhow::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    }
+    Ok(())
+}

@@ -1,0 +1,210 @@
+//! Every name that leaves this process in a metric, span, event or log record; nothing else in the
+//! crate spells one.
+//!
+//! OpenTelemetry semantic conventions 1.44 are followed where they have a name; the rest carries the
+//! prefix `cachetscope.`. A test holds [`ALL_METRICS`] and [`ALL_ATTRIBUTES`] against what a real
+//! collector received, so a name enters these lists when it is first sent.
+
+use super::bounds::BOUNDS_SECONDS;
+use crate::model::Phase;
+
+/// Where the conventions of this version are published; sent with every scope.
+pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
+
+/// The instrumentation scope of all that is encoded here; its version is the crate's.
+pub const SCOPE: &str = "cachetscope";
+
+/// `service.name`, unless `OTEL_SERVICE_NAME` says otherwise.
+pub const SERVICE: &str = "cachetscope";
+
+/// What a metric is, as OTLP keeps it. Everything that adds up is cumulative and monotonic.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    Gauge,
+    Counter,
+    /// Its bounds in the metric's unit; none means sum and count only.
+    Histogram(&'static [f64]),
+}
+
+/// One metric: the only place its unit and words are written.
+#[derive(Debug, PartialEq)]
+pub struct Metric {
+    pub name: &'static str,
+    /// UCUM, as the conventions ask. Empty where Prometheus would otherwise append `_ratio`.
+    pub unit: &'static str,
+    pub description: &'static str,
+    pub kind: Kind,
+}
+
+macro_rules! metrics {
+    ($($id:ident = $name:literal, $unit:literal, $kind:expr, $description:literal;)*) => {
+        $(
+            #[doc = concat!("`", $name, "`: ", $description)]
+            pub const $id: Metric =
+                Metric { name: $name, unit: $unit, description: $description, kind: $kind };
+        )*
+
+        /// Every metric above.
+        pub const ALL_METRICS: &[&Metric] = &[$(&$id),*];
+    };
+}
+
+metrics! {
+    REQUEST_DURATION = "http.client.request.duration", "s", Kind::Histogram(&BOUNDS_SECONDS),
+        "Duration of probe requests, from name resolution to the last byte of the body.";
+    PHASE_DURATION = "cachetscope.request.phase.duration", "s", Kind::Histogram(&[]),
+        "Time spent in each phase of probe requests; the phases of a request sum to its duration.";
+    PROBE_RUNS = "cachetscope.probe.runs", "{run}", Kind::Counter,
+        "Runs of a suite on a deployment, by outcome.";
+    PROBE_UP = "cachetscope.probe.up", "", Kind::Gauge,
+        "1 when the last run on the deployment had every answer right, else 0.";
+    PROBE_LAST = "cachetscope.probe.last.timestamp", "s", Kind::Gauge,
+        "Unix time of the end of the last run on the deployment.";
+    TARGET_RANK = "cachetscope.target.version.rank", "{rank}", Kind::Gauge,
+        "Place of the version within its environment: 0 latest, 1 the one before it; -1 retired.";
+    TARGET_INFO = "cachetscope.target.info", "", Kind::Gauge,
+        "Always 1; what is known about the deployment is in the attributes.";
+    REQUEST_MEDIAN = "cachetscope.request.median", "s", Kind::Gauge,
+        "Median duration of a request's first attempts over the last hour.";
+    OUTBOX_SIZE = "cachetscope.outbox.size", "{item}", Kind::Gauge,
+        "Spans, data points and log records that the collector has not accepted yet, by lane.";
+    OUTBOX_AGE = "cachetscope.outbox.age", "s", Kind::Gauge,
+        "Age of the oldest of them; 0 when there is none.";
+    OUTBOX_DEAD = "cachetscope.outbox.dead", "{item}", Kind::Gauge,
+        "Items that the collector refused for good, kept aside, by lane.";
+    OUTBOX_THINNED = "cachetscope.outbox.thinned", "{item}", Kind::Counter,
+        "Data points of superseded snapshots, dropped out of a backlog.";
+    OUTBOX_DROPPED = "cachetscope.outbox.dropped", "{item}", Kind::Counter,
+        "Items dropped because the outbox was at its limit.";
+    RUNS_DROPPED = "cachetscope.runs.dropped", "{run}", Kind::Counter,
+        "Runs that were lost because the store could not take them.";
+    EXPORT_SENT = "cachetscope.export.sent", "{item}", Kind::Counter,
+        "Spans, data points and log records that the collector accepted.";
+    EXPORT_REJECTED = "cachetscope.export.rejected", "{item}", Kind::Counter,
+        "Items that the collector dropped out of requests it accepted (partial success).";
+    EXPORT_REFUSED = "cachetscope.export.refused", "{item}", Kind::Counter,
+        "Items that the collector refused for good.";
+    EXPORT_RETRIES = "cachetscope.export.retries", "{request}", Kind::Counter,
+        "Deliveries that failed and are tried again.";
+    ROUNDS_MISSED = "cachetscope.rounds.missed", "{round}", Kind::Counter,
+        "Scheduled rounds that never started.";
+    ROUNDS_LATE = "cachetscope.rounds.late", "{round}", Kind::Counter,
+        "Rounds that started later than allowed.";
+    ROUNDS_OVERLAPPING = "cachetscope.rounds.overlapping", "{round}", Kind::Counter,
+        "Rounds that were skipped because the one before them was still under way.";
+    COMMIT_DURATION = "cachetscope.store.commit.duration", "s", Kind::Histogram(&[]),
+        "Duration of the store's group commits; sum and count only.";
+}
+
+macro_rules! attributes {
+    ($($(#[$doc:meta])* $id:ident = $name:literal;)*) => {
+        $($(#[$doc])* pub const $id: &str = $name;)*
+
+        /// Every attribute above, of resources, spans, span events, log records and data points.
+        pub const ALL_ATTRIBUTES: &[&str] = &[$($id),*];
+    };
+}
+
+attributes! {
+    SERVICE_NAME = "service.name";
+    /// This program's version, never Cachet's.
+    SERVICE_VERSION = "service.version";
+    /// The store's UUID for facts about the fleet, the process's own for facts about itself.
+    SERVICE_INSTANCE = "service.instance.id";
+
+    TARGET_VERSION = "cachetscope.target.version";
+    /// What the deployment says of itself, where that was asked.
+    REPORTED_VERSION = "cachetscope.target.reported_version";
+    DEPLOYMENT = "cachetscope.deployment.name";
+    ENVIRONMENT = "deployment.environment.name";
+    /// The flavour: see [`crate::model::Flavour`].
+    DB = "db.system.name";
+    IMAGE_DIGEST = "oci.manifest.digest";
+    SUITE = "cachetscope.suite.name";
+    REQUEST = "cachetscope.request.name";
+    ROUND = "cachetscope.round.id";
+    /// See [`crate::model::Outcome`].
+    OUTCOME = "cachetscope.outcome";
+    /// true on the last attempt of a request that passed, but not at once.
+    PASSED_ON_RETRY = "cachetscope.passed_on_retry";
+    /// See [`crate::model::Phase`].
+    PHASE = "cachetscope.phase";
+    /// Seconds.
+    EVENT_DURATION = "cachetscope.phase.duration";
+    /// Redirects that an attempt followed.
+    REDIRECTS = "cachetscope.redirects";
+    /// Days until the certificate of the deployment expires; negative when it has.
+    TLS_DAYS_LEFT = "cachetscope.tls.days_left";
+
+    METHOD = "http.request.method";
+    STATUS = "http.response.status_code";
+    BODY_SIZE = "http.response.body.size";
+    RESEND_COUNT = "http.request.resend_count";
+    /// See [`crate::model::ErrorType`].
+    ERROR_TYPE = "error.type";
+    SERVER_ADDRESS = "server.address";
+    SERVER_PORT = "server.port";
+    /// Built from the template, so it never holds a captured value or a secret.
+    URL_FULL = "url.full";
+    /// Path and query as the suite writes them, places as `{name}`.
+    URL_TEMPLATE = "url.template";
+    PROTOCOL_VERSION = "network.protocol.version";
+    PEER_ADDRESS = "network.peer.address";
+    PEER_PORT = "network.peer.port";
+    /// Always [`SYNTHETIC_TEST`].
+    SYNTHETIC_TYPE = "user_agent.synthetic.type";
+
+    /// Queue of the outbox: `traces`, `logs`, `metrics` or `gauges`.
+    LANE = "cachetscope.lane";
+}
+
+/// The conventions' value for traffic of tests.
+pub const SYNTHETIC_TEST: &str = "test";
+
+/// Event name of the log record about a sample that did not pass.
+pub const SAMPLE_EVENT: &str = "cachetscope.sample";
+
+/// Name of the span of a run of this suite.
+pub fn run_span(suite: &str) -> String {
+    format!("probe {suite}")
+}
+
+/// Name of the span event for a phase.
+pub const fn phase_event(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Dns => "cachetscope.phase.dns",
+        Phase::Connect => "cachetscope.phase.connect",
+        Phase::Tls => "cachetscope.phase.tls",
+        Phase::Send => "cachetscope.phase.send",
+        Phase::Wait => "cachetscope.phase.wait",
+        Phase::Receive => "cachetscope.phase.receive",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_name_is_listed_once() {
+        let metrics: HashSet<_> = ALL_METRICS.iter().map(|m| m.name).collect();
+        let attributes: HashSet<_> = ALL_ATTRIBUTES.iter().collect();
+        assert_eq!((metrics.len(), attributes.len()), (ALL_METRICS.len(), ALL_ATTRIBUTES.len()));
+    }
+
+    #[test]
+    fn no_unit_becomes_a_ratio_in_prometheus() {
+        for metric in ALL_METRICS {
+            assert_ne!(metric.unit, "1", "{}", metric.name);
+        }
+    }
+
+    #[test]
+    fn each_phase_has_the_event_that_its_text_says() {
+        for phase in Phase::ALL {
+            assert_eq!(phase_event(phase), format!("{PHASE}.{phase}"));
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! Puts the state of the fleet and of this process into the outbox, again and again.
+//!
+//! Cumulative series are read from the store, so a restart is no reset. What is true now (gauges)
+//! is published anew each time and never queues up behind a backlog: an outage heals itself.
+
+mod record;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::clock::{Clock, Timestamp};
+use crate::exporter::Exporter;
+use crate::model::Version;
+use crate::otlp::names::{Kind, Metric};
+use crate::otlp::{
+    Attributes, BUCKETS, Encoded, Exemplar, HistogramPoint, MetricBatch, Resource, names,
+};
+use crate::store::{Change, DeploymentRow, Entry, Lane, LaneStatus, RunRow, Series, Store, StoreError};
+pub use record::{facts_of, facts_of_tick};
+
+/// Bytes of one encoded request of metrics, before compression.
+const REQUEST_BYTES_MAX: usize = 512 * 1024;
+/// The window of the medians that are published, and how often they are computed anew.
+const MEDIAN_WINDOW: Duration = Duration::from_secs(3_600);
+const MEDIAN_EVERY: Duration = Duration::from_secs(60);
+/// Samples of one deployment that a median looks at most.
+const MEDIAN_SAMPLES_MAX: u32 = 1_000;
+/// How long a retired build is still told of, with rank -1.
+const RETIRED_FOR: Duration = Duration::from_secs(3_600);
+
+pub struct Publisher {
+    store: Store,
+    exporter: Exporter,
+    clock: Clock,
+    /// Of facts about the fleet: carries the store's UUID.
+    fleet: Resource,
+    /// Of facts about this process.
+    process: Resource,
+    started: Timestamp,
+    thinned: u64,
+    dropped: u64,
+    medians: (Option<Timestamp>, Medians),
+    /// Builds whose gauges were published last time.
+    published: HashMap<i64, Attributes>,
+}
+
+/// By deployment: request and seconds.
+type Medians = HashMap<i64, Vec<(String, f64)>>;
+
+impl Publisher {
+    pub fn new(store: Store, exporter: Exporter, clock: Clock, fleet: Resource, process: Resource) -> Self {
+        let started = clock.now();
+        Publisher {
+            store,
+            exporter,
+            clock,
+            fleet,
+            process,
+            started,
+            thinned: 0,
+            dropped: 0,
+            medians: (None, Medians::new()),
+            published: HashMap::new(),
+        }
+    }
+
+    /// Data points thinned out of a backlog, and items dropped at the outbox's limit.
+    pub fn count_loss(&mut self, thinned: u64, dropped: u64) {
+        self.thinned += thinned;
+        self.dropped += dropped;
+    }
+
+    /// One snapshot of everything.
+    pub async fn tick(&mut self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let deployments = self.store.deployments().await?;
+        self.snapshot(now, &deployments).await?;
+        let mut gauges = self.gauges(now, &deployments).await?;
+        gauges.extend(self.own_gauges(now).await?);
+        let gauges = gauges.into_iter().map(|encoded| entry(Lane::Gauges, now, encoded, None)).collect();
+        self.store.change(Change::Gauges(gauges)).await.map(drop)
+    }
+
+    /// The cumulative series. First and last points go first and are never thinned.
+    async fn snapshot(&mut self, now: Timestamp, deployments: &[DeploymentRow]) -> Result<(), StoreError> {
+        let mut ends = MetricBatch::new(&self.fleet, REQUEST_BYTES_MAX);
+        let mut points = MetricBatch::new(&self.fleet, REQUEST_BYTES_MAX);
+        let (mut opened, mut closed) = (Vec::new(), Vec::new());
+        for series in self.store.series().await? {
+            let metric = names::ALL_METRICS.iter().find(|m| m.name == series.metric);
+            // What a newer program wrote is left to it.
+            let (Some(metric), Some(attributes)) = (metric, record::from_json(&series.attributes)) else {
+                continue;
+            };
+            if !series.opened {
+                ends.zero(metric, attributes.clone(), series.started);
+                opened.push(series.key);
+            }
+            if series.retired {
+                push(&mut ends, metric, attributes.clone(), &series, now);
+                ends.ended(metric, attributes, series.started, now);
+                closed.push(series.key);
+            } else {
+                push(&mut points, metric, attributes, &series, now);
+            }
+        }
+        self.end_gauges(&mut ends, now, deployments);
+        let ends = ends.finish().into_iter().map(|encoded| entry(Lane::Metrics, now, encoded, None));
+        let points = points.finish().into_iter().map(|encoded| entry(Lane::Metrics, now, encoded, Some(now)));
+        let entries = ends.chain(points).collect();
+        self.store.change(Change::Snapshot { entries, opened, closed, at: now }).await.map(drop)
+    }
+
+    /// A last point for the gauges of builds that are told of no more, so that they do not linger.
+    fn end_gauges(&mut self, batch: &mut MetricBatch, now: Timestamp, deployments: &[DeploymentRow]) {
+        let told: HashMap<i64, &DeploymentRow> =
+            deployments.iter().filter(|d| is_told_of(d, now)).map(|d| (d.key, d)).collect();
+        self.published.retain(|key, attributes| {
+            let stays = told.contains_key(key);
+            if !stays {
+                for metric in [&names::PROBE_UP, &names::PROBE_LAST, &names::TARGET_RANK] {
+                    batch.ended(metric, attributes.clone(), now, now);
+                }
+            }
+            stays
+        });
+        self.published.extend(told.iter().map(|(key, d)| (*key, row_attributes(d))));
+    }
+
+    async fn gauges(&mut self, now: Timestamp, deployments: &[DeploymentRow]) -> Result<Vec<Encoded>, StoreError> {
+        if self.medians.0.is_none_or(|at| now.since(at) >= MEDIAN_EVERY) {
+            self.medians = (Some(now), self.medians_at(now, deployments).await?);
+        }
+        let last: HashMap<i64, RunRow> =
+            self.store.last_runs().await?.into_iter().map(|run| (run.deployment, run)).collect();
+        let ranks = ranks(deployments);
+        let mut batch = MetricBatch::new(&self.fleet, REQUEST_BYTES_MAX);
+        for deployment in deployments.iter().filter(|d| is_told_of(d, now)) {
+            let attributes = row_attributes(deployment);
+            batch.gauge(&names::TARGET_RANK, attributes.clone(), now, ranks[&deployment.key]);
+            if deployment.retired.is_some() {
+                continue;
+            }
+            if let Some(run) = last.get(&deployment.key) {
+                let up = i64::from(record::is_up(run.outcome));
+                let ended = run.started.plus(Duration::from_nanos(run.duration_ns));
+                batch.gauge(&names::PROBE_UP, attributes.clone(), now, up);
+                batch.gauge(&names::PROBE_LAST, attributes.clone(), now, ended.0 as f64 / 1e9);
+            }
+            for (request, seconds) in self.medians.1.get(&deployment.key).into_iter().flatten() {
+                let mut attributes = attributes.clone();
+                attributes.push((names::REQUEST.into(), request.clone().into()));
+                batch.gauge(&names::REQUEST_MEDIAN, attributes, now, *seconds);
+            }
+            let mut attributes = attributes;
+            if !deployment.digest.is_empty() {
+                attributes.push((names::IMAGE_DIGEST.into(), deployment.digest.clone().into()));
+            }
+            batch.gauge(&names::TARGET_INFO, attributes, now, 1_i64);
+        }
+        Ok(batch.finish())
+    }
+
+    async fn medians_at(&self, now: Timestamp, deployments: &[DeploymentRow]) -> Result<Medians, StoreError> {
+        let mut medians = Medians::new();
+        for deployment in deployments.iter().filter(|d| d.retired.is_none()) {
+            let since = now.minus(MEDIAN_WINDOW);
+            let times = self.store.request_times(deployment.key, since, MEDIAN_SAMPLES_MAX).await?;
+            let seconds = times.into_iter().filter_map(|t| Some((t.request, t.median_ns? as f64 / 1e9)));
+            medians.insert(deployment.key, seconds.collect());
+        }
+        Ok(medians)
+    }
+
+    /// About this process and its outbox.
+    async fn own_gauges(&self, now: Timestamp) -> Result<Vec<Encoded>, StoreError> {
+        let mut batch = MetricBatch::new(&self.process, REQUEST_BYTES_MAX);
+        for status in self.store.outbox_status().await? {
+            let attributes: Attributes = vec![(names::LANE.into(), status.lane.as_str().into())];
+            batch.gauge(&names::OUTBOX_SIZE, attributes.clone(), now, integer(status.items));
+            batch.gauge(&names::OUTBOX_AGE, attributes.clone(), now, age(&status, now).as_secs_f64());
+            batch.gauge(&names::OUTBOX_DEAD, attributes, now, integer(status.refused));
+        }
+        let counters = self.exporter.counters();
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let (commits, commit_time) = self.store.health().commits();
+        for (metric, value) in [
+            (&names::EXPORT_SENT, count(&counters.sent)),
+            (&names::EXPORT_REJECTED, count(&counters.rejected)),
+            (&names::EXPORT_REFUSED, count(&counters.refused)),
+            (&names::EXPORT_RETRIES, count(&counters.retries)),
+            (&names::OUTBOX_THINNED, self.thinned),
+            (&names::OUTBOX_DROPPED, self.dropped),
+            (&names::RUNS_DROPPED, self.store.health().dropped_runs()),
+        ] {
+            batch.counter(metric, Attributes::new(), self.started, now, integer(value));
+        }
+        let point = HistogramPoint {
+            start: self.started,
+            time: now,
+            sum: commit_time.as_secs_f64(),
+            count: commits,
+            ..HistogramPoint::default()
+        };
+        batch.histogram(&names::COMMIT_DURATION, Attributes::new(), point);
+        Ok(batch.finish())
+    }
+}
+
+fn entry(lane: Lane, created: Timestamp, encoded: Encoded, snapshot: Option<Timestamp>) -> Entry {
+    Entry { lane, created, items: encoded.items, body: encoded.body, snapshot }
+}
+
+fn integer(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+fn age(status: &LaneStatus, now: Timestamp) -> Duration {
+    status.oldest.map_or(Duration::ZERO, |oldest| now.since(oldest))
+}
+
+fn push(batch: &mut MetricBatch, metric: &'static Metric, attributes: Attributes, series: &Series, now: Timestamp) {
+    if metric.kind == Kind::Counter {
+        batch.counter(metric, attributes, series.started, now, integer(series.count));
+        return;
+    }
+    let mut point = HistogramPoint {
+        start: series.started,
+        time: now,
+        sum: series.sum,
+        count: series.count,
+        ..HistogramPoint::default()
+    };
+    if matches!(metric.kind, Kind::Histogram(bounds) if !bounds.is_empty()) {
+        point.buckets = vec![0; BUCKETS];
+        for bucket in &series.buckets {
+            if let Some(count) = point.buckets.get_mut(bucket.index) {
+                *count = bucket.count;
+            }
+            point.exemplars.extend(bucket.exemplar.as_ref().map(|exemplar| Exemplar {
+                time: exemplar.at,
+                value: exemplar.value,
+                trace: exemplar.trace,
+                span: exemplar.span,
+            }));
+        }
+    }
+    batch.histogram(metric, attributes, point);
+}
+
+/// The same labels as [`crate::otlp::deployment_attributes`], from the store's row.
+fn row_attributes(deployment: &DeploymentRow) -> Attributes {
+    vec![
+        (names::TARGET_VERSION.into(), deployment.version.to_string().into()),
+        (names::DEPLOYMENT.into(), deployment.name.clone().into()),
+        (names::ENVIRONMENT.into(), deployment.environment.clone().into()),
+        (names::DB.into(), deployment.db.as_str().into()),
+    ]
+}
+
+fn is_told_of(deployment: &DeploymentRow, now: Timestamp) -> bool {
+    deployment.retired.is_none_or(|at| now.since(at) < RETIRED_FOR)
+}
+
+/// 0 for the latest version that lives in its environment, 1 for the one before it, and so on; -1
+/// for what is retired.
+fn ranks(deployments: &[DeploymentRow]) -> HashMap<i64, i64> {
+    let mut living: BTreeMap<&str, Vec<&Version>> = BTreeMap::new();
+    for deployment in deployments.iter().filter(|d| d.retired.is_none()) {
+        living.entry(&deployment.environment).or_default().push(&deployment.version);
+    }
+    for versions in living.values_mut() {
+        versions.sort();
+        versions.dedup();
+        versions.reverse();
+    }
+    let rank = |d: &DeploymentRow| {
+        let position = living.get(d.environment.as_str())?.iter().position(|v| **v == d.version)?;
+        d.retired.is_none().then_some(position as i64)
+    };
+    deployments.iter().map(|d| (d.key, rank(d).unwrap_or(-1))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Flavour;
+
+    fn deployment(key: i64, version: &str, environment: &str, retired: Option<Timestamp>) -> DeploymentRow {
+        DeploymentRow {
+            key,
+            name: format!("d{key}"),
+            version: Version::parse(version).unwrap(),
+            db: Flavour::Sqlite,
+            environment: environment.to_owned(),
+            digest: String::new(),
+            url: String::new(),
+            retired,
+        }
+    }
+
+    #[test]
+    fn rank_is_the_place_of_a_version_within_its_environment() {
+        let ranks = ranks(&[
+            deployment(1, "2.4.1", "production", None),
+            deployment(2, "3.0.0-dev.1", "production", None),
+            deployment(3, "3.0.0-dev.1", "production", None),
+            deployment(4, "2.4.1", "staging", None),
+            deployment(5, "3.1.0", "production", Some(Timestamp(1))),
+        ]);
+        assert_eq!((ranks[&1], ranks[&2], ranks[&3], ranks[&4], ranks[&5]), (1, 0, 0, 0, -1));
+    }
+}
