@@ -12,9 +12,10 @@ pub struct Telemetry {}
 /// Logs to stderr; with `export` also to the collector that its `OTEL_*` variables name.
 pub fn start(level: Option<&str>, color: bool, export: Option<&Env>) -> anyhow::Result<Telemetry> {
     let _ = export;
-    let filter = EnvFilter::try_new(level.unwrap_or("info"))
-        .map_err(|error| anyhow::anyhow!("--log: {error}"))?;
-    let stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(color).with_target(false);
+    let filter =
+        EnvFilter::try_new(level.unwrap_or("info")).map_err(|error| anyhow::anyhow!("--log: {error}"))?;
+    let stderr =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(color).with_target(false);
     tracing_subscriber::registry().with(stderr.with_filter(filter)).try_init()?;
     Ok(Telemetry {})
 }

@@ -59,10 +59,15 @@ impl Demo {
             let config = Config { suites, fleet, ..Config::default() };
             let daemon = Daemon::start(settings, config, None, clock).await?;
             println!("page:      http://{}", daemon.address());
-            println!("probing:   {} stand-in deployments (not real Cachet), a round every {ROUND_EVERY:?}", stand_ins.deployments().len());
+            println!(
+                "probing:   {} stand-in deployments (not real Cachet), a round every {ROUND_EVERY:?}",
+                stand_ins.deployments().len()
+            );
             match export {
                 true => println!("telemetry: sent to the collector of OTEL_EXPORTER_OTLP_ENDPOINT"),
-                false => println!("telemetry: kept in the outbox; set OTEL_EXPORTER_OTLP_ENDPOINT to send it"),
+                false => {
+                    println!("telemetry: kept in the outbox; set OTEL_EXPORTER_OTLP_ENDPOINT to send it")
+                }
             }
             match self.length {
                 Some(length) => println!("stops:     in {length:?}, or with Ctrl-C"),

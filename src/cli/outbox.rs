@@ -71,7 +71,10 @@ impl Outbox {
 /// On the store itself, which no daemon may hold then.
 async fn look(location: &Location, action: Action) -> anyhow::Result<u8> {
     if let Location::File(path) = location {
-        anyhow::ensure!(path.exists(), "there is no store at {location}; name one with --state-dir or --database");
+        anyhow::ensure!(
+            path.exists(),
+            "there is no store at {location}; name one with --state-dir or --database"
+        );
     }
     let clock = Clock::system();
     let hint = "a running daemon holds its store: ask it with --daemon http://127.0.0.1:8787";

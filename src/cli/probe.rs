@@ -114,12 +114,14 @@ impl Probe {
         );
         let plan = self.plan(global, &env)?;
         let spool = spool(global, &env)?;
-        let settings = exporter::Settings::from_env(&|name| env.get(name).map(str::to_owned)).map_err(|errors| {
-            anyhow::anyhow!(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-        })?;
+        let settings =
+            exporter::Settings::from_env(&|name| env.get(name).map(str::to_owned)).map_err(|errors| {
+                anyhow::anyhow!(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+            })?;
         let origin = uuid::Uuid::new_v4().to_string();
-        let resource = Resource::new(&origin, env.get("OTEL_SERVICE_NAME"), env.get("OTEL_RESOURCE_ATTRIBUTES"))
-            .context("OTEL_RESOURCE_ATTRIBUTES")?;
+        let resource =
+            Resource::new(&origin, env.get("OTEL_SERVICE_NAME"), env.get("OTEL_RESOURCE_ATTRIBUTES"))
+                .context("OTEL_RESOURCE_ATTRIBUTES")?;
         let clock = Clock::system();
 
         runtime()?.block_on(async {
@@ -334,10 +336,10 @@ async fn wait_until_all_answer(client: &Client, plan: &Plan, limit: Duration) {
 async fn spooled(store: &crate::store::Store, spool: &Location) -> Result<Delivery, StoreError> {
     let status = store.outbox_status().await?;
     let items = status.iter().map(|lane| lane.items).sum();
-    let reason = status.into_iter().find_map(|lane| lane.trouble).map_or_else(
-        || "it did not finish in time".to_owned(),
-        |(_, reason)| reason,
-    );
+    let reason = status
+        .into_iter()
+        .find_map(|lane| lane.trouble)
+        .map_or_else(|| "it did not finish in time".to_owned(), |(_, reason)| reason);
     Ok(Delivery::Spooled { items, file: spool.to_string(), reason })
 }
 
@@ -348,6 +350,8 @@ fn tell(delivery: &Delivery) {
         Delivery::Spooled { items, file, reason } => eprintln!(
             "telemetry: {items} items wait in {file}: {reason}. The next `probe --once` delivers them."
         ),
-        Delivery::Lost { reason } => eprintln!("telemetry: LOST, it could be neither delivered nor kept: {reason}"),
+        Delivery::Lost { reason } => {
+            eprintln!("telemetry: LOST, it could be neither delivered nor kept: {reason}")
+        }
     }
 }

@@ -27,6 +27,7 @@ use std::sync::Arc;
 
 pub use env::Env;
 pub use problem::{Problem, Problems};
+pub use value::parse_size;
 
 use crate::model::{Deployment, Suite};
 use problem::{Fault, Sink};

@@ -127,10 +127,16 @@ pub(super) fn duration_or_none(node: &Node) -> Read<Duration> {
     }
 }
 
-/// Bytes: a whole number, or one with `B`, `kB`, `KiB`, `MB` or `MiB` (IEC 80000-13).
+/// Bytes: a whole number, or one with `B`, `kB`, `KiB`, `MB`, `MiB`, `GB` or `GiB` (IEC 80000-13).
 pub(super) fn size(node: &Node) -> Read<u64> {
     let wrong = || expected("a size such as `65536`, `512KiB` or `1MiB`, at most 64MiB", node);
-    let text = written(node).map_err(|_| wrong())?.trim();
+    let text = written(node).map_err(|_| wrong())?;
+    bytes(text).filter(|bytes| *bytes <= BODY_BYTES_MAX).ok_or_else(wrong)
+}
+
+/// A size as it is written in files and flags.
+fn bytes(text: &str) -> Option<u64> {
+    let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let factor = match unit.trim() {
@@ -139,12 +145,16 @@ pub(super) fn size(node: &Node) -> Read<u64> {
         "KiB" => 1 << 10,
         "MB" => 1_000_000,
         "MiB" => 1 << 20,
-        _ => return Err(wrong()),
+        "GB" => 1_000_000_000,
+        "GiB" => 1 << 30,
+        _ => return None,
     };
-    match number.parse::<u64>().ok().and_then(|n| n.checked_mul(factor)) {
-        Some(bytes) if bytes <= BODY_BYTES_MAX => Ok(bytes),
-        _ => Err(wrong()),
-    }
+    number.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+/// The same for a flag.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    bytes(text).ok_or_else(|| format!("expected a size such as `512MiB` or `5GiB`, found `{text}`"))
 }
 
 /// `300/min`: requests within a second, minute or hour.

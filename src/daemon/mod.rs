@@ -110,8 +110,8 @@ impl Daemon {
             notices: notices_seen,
             title: settings.title,
         };
-        let served = axum::serve(listener, page::router(state))
-            .with_graceful_shutdown(stop.clone().cancelled_owned());
+        let served =
+            axum::serve(listener, page::router(state)).with_graceful_shutdown(stop.clone().cancelled_owned());
         tasks.spawn(async move {
             if let Err(error) = served.await {
                 tracing::error!(%error, "the HTTP server ended");
@@ -195,9 +195,8 @@ async fn bind(listen: SocketAddr, any_port: bool) -> anyhow::Result<TcpListener>
         Err(error) if any_port && error.kind() == std::io::ErrorKind::AddrInUse => {
             Ok(TcpListener::bind(SocketAddr::new(listen.ip(), 0)).await?)
         }
-        Err(error) => {
-            Err(error).with_context(|| format!("failed to listen on {listen}; name another address with --listen"))
-        }
+        Err(error) => Err(error)
+            .with_context(|| format!("failed to listen on {listen}; name another address with --listen")),
     }
 }
 

@@ -176,7 +176,8 @@ impl Exporter {
                 let wait = self.failed(state).max(after.unwrap_or_default());
                 let others_pass = self.counters.sent.load(Ordering::Relaxed) > state.sent_before;
                 // Credentials or a wrong address are nothing that a part of a request can mend.
-                let suspicious = matches!(trouble, Trouble::Failing | Trouble::Overloaded | Trouble::Unreachable);
+                let suspicious =
+                    matches!(trouble, Trouble::Failing | Trouble::Overloaded | Trouble::Unreachable);
                 if state.failures < SUSPECT_AFTER || !others_pass || !suspicious {
                     tracing::debug!(lane = lane.as_str(), reason, ?wait, "not delivered");
                     return Ok(Step::Wait(wait));
@@ -227,7 +228,9 @@ impl Exporter {
                         self.counters.rejected.fetch_add(dropped, Ordering::Relaxed);
                         sent += items - dropped;
                     }
-                    Delivery::TooLarge { reason } | Delivery::Refused { reason } => failed.push((half, reason)),
+                    Delivery::TooLarge { reason } | Delivery::Refused { reason } => {
+                        failed.push((half, reason))
+                    }
                     Delivery::Retry { reason, after, .. } if state.failures < SUSPECT_AFTER => {
                         self.counters.retries.fetch_add(1, Ordering::Relaxed);
                         self.store.note_trouble(lane, self.clock.now(), &reason);

@@ -11,8 +11,8 @@ mod answer;
 mod over_grpc;
 mod over_http;
 
-pub use settings::{Compression, Protocol, SettingError, Settings, Target};
 pub use lanes::{Counters, Exporter, LaneState, Step};
+pub use settings::{Compression, Protocol, SettingError, Settings, Target};
 pub use transport::{Delivery, Rejected, Transport, TransportError, Trouble};
 
 /// A plain HTTP client for asking another daemon, without redirects.

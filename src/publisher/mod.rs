@@ -13,9 +13,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::exporter::Exporter;
 use crate::model::Version;
 use crate::otlp::names::{Kind, Metric};
-use crate::otlp::{
-    Attributes, BUCKETS, Encoded, Exemplar, HistogramPoint, MetricBatch, Resource, names,
-};
+use crate::otlp::{Attributes, BUCKETS, Encoded, Exemplar, HistogramPoint, MetricBatch, Resource, names};
 use crate::store::{Change, DeploymentRow, Entry, Lane, LaneStatus, RunRow, Series, Store, StoreError};
 pub use record::{facts_of, facts_of_tick};
 
@@ -128,7 +126,11 @@ impl Publisher {
         self.published.extend(told.iter().map(|(key, d)| (*key, row_attributes(d))));
     }
 
-    async fn gauges(&mut self, now: Timestamp, deployments: &[DeploymentRow]) -> Result<Vec<Encoded>, StoreError> {
+    async fn gauges(
+        &mut self,
+        now: Timestamp,
+        deployments: &[DeploymentRow],
+    ) -> Result<Vec<Encoded>, StoreError> {
         if self.medians.0.is_none_or(|at| now.since(at) >= MEDIAN_EVERY) {
             self.medians = (Some(now), self.medians_at(now, deployments).await?);
         }
@@ -220,7 +222,13 @@ fn age(status: &LaneStatus, now: Timestamp) -> Duration {
     status.oldest.map_or(Duration::ZERO, |oldest| now.since(oldest))
 }
 
-fn push(batch: &mut MetricBatch, metric: &'static Metric, attributes: Attributes, series: &Series, now: Timestamp) {
+fn push(
+    batch: &mut MetricBatch,
+    metric: &'static Metric,
+    attributes: Attributes,
+    series: &Series,
+    now: Timestamp,
+) {
     if metric.kind == Kind::Counter {
         batch.counter(metric, attributes, series.started, now, integer(series.count));
         return;

@@ -2,9 +2,7 @@
 
 use crate::model::{Deployment, Outcome, Phase, Run};
 use crate::otlp::names::Metric;
-use crate::otlp::{
-    Attributes, Resource, Value, bucket_of, deployment_attributes, encode_run, names,
-};
+use crate::otlp::{Attributes, Resource, Value, bucket_of, deployment_attributes, encode_run, names};
 use crate::probe::Tick;
 use crate::store::{Entry, Exemplar, Facts, Increment, Lane, deployment_key};
 
