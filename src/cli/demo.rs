@@ -15,9 +15,9 @@ use crate::daemon::{Daemon, Settings};
 use crate::model::{Schedule, Suite, Variant};
 use crate::store::{Location, Retention};
 
-/// Often enough that the page is alive soon; a round of all stand-ins takes about a second and a
-/// half, since they share one host.
-const ROUND_EVERY: Duration = Duration::from_secs(3);
+/// Often enough that the page is alive soon; a round of all stand-ins takes one to three seconds,
+/// since they share one host and are visited one at a time.
+const ROUND_EVERY: Duration = Duration::from_secs(4);
 
 #[derive(Debug, Args)]
 pub(super) struct Demo {
