@@ -232,6 +232,7 @@ async fn publish(
     }
 }
 
+#[tracing::instrument(skip_all)]
 async fn tidy(publisher: &mut Publisher, store: &Store, clock: &Clock, publishing: &Publishing) {
     let now = clock.now();
     let thinned = store.change(Change::Thin { now }).await;

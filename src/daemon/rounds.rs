@@ -98,6 +98,7 @@ impl Rounds {
         state.timetable.next_wake()
     }
 
+    #[tracing::instrument(name = "round", skip_all, fields(suite = suite.name, scheduled = %tick.scheduled))]
     async fn round(self, suite: Suite, fleet: Arc<[Arc<Deployment>]>, tick: Tick) {
         let round = Arc::new(Round {
             id: RoundId::new(self.store.id(), &suite.name, tick.scheduled),

@@ -70,6 +70,7 @@ impl Publisher {
     }
 
     /// One snapshot of everything.
+    #[tracing::instrument(name = "publish", skip_all)]
     pub async fn tick(&mut self) -> Result<(), StoreError> {
         let now = self.clock.now();
         let deployments = self.store.deployments().await?;
