@@ -75,7 +75,8 @@ pub fn start(level: Option<&str>, color: bool, export: Option<&Env>) -> anyhow::
         let traces = SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(spans).build();
         layers.push(OpenTelemetryTracingBridge::new(&logs).with_filter(filter(CARRIERS)?).boxed());
         let tracer = traces.tracer(names::SERVICE);
-        let spans = tracing_opentelemetry::layer().with_tracer(tracer).with_location(false).with_threads(false);
+        let spans =
+            tracing_opentelemetry::layer().with_tracer(tracer).with_location(false).with_threads(false);
         layers.push(spans.with_filter(filter(CARRIERS)?).boxed());
         telemetry = Telemetry { logs: Some(logs), traces: Some(traces) };
     }

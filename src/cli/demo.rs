@@ -55,7 +55,7 @@ impl Demo {
             let clock = Clock::system();
             let stand_ins = crate::demo::start_fleet(self.seed, &clock).await.context("the stand-ins")?;
             let fleet = stand_ins.deployments().iter().cloned().map(Arc::new).collect();
-            let suites = shipped.suites.iter().filter(|suite| reads_only(suite)).map(hurried).collect();
+            let suites = shipped.suites.iter().filter(reads_only).map(hurried).collect();
             let config = Config { suites, fleet, ..Config::default() };
             let daemon = Daemon::start(settings, config, None, clock).await?;
             println!("page:      http://{}", daemon.address());
