@@ -19,8 +19,9 @@ pub(super) fn compose(files: Vec<(SuiteFile, Sink)>) -> (Vec<Suite>, Vec<Sink>) 
     for (name, variants) in by_name {
         for (index, (file, sink)) in variants.iter().enumerate() {
             for (other, _) in &variants[..index] {
-                judge(sink, file, other);
+                judge_overlap(sink, file, other);
             }
+            judge_rounds(sink, file, &variants[0].0);
         }
         if let Some((first, sink)) = variants.first() {
             let (schedule, jitter) = (first.schedule.clone(), first.jitter);
@@ -47,7 +48,7 @@ pub(super) fn compose(files: Vec<(SuiteFile, Sink)>) -> (Vec<Suite>, Vec<Sink>) 
     (suites, sinks)
 }
 
-fn judge(sink: &Sink, file: &SuiteFile, other: &SuiteFile) {
+fn judge_overlap(sink: &Sink, file: &SuiteFile, other: &SuiteFile) {
     let (suite, theirs) = (&file.suite, &other.variant.file);
     if file.variant.applies_to.overlaps(&other.variant.applies_to) {
         let fault = Fault::new(format!(
@@ -61,6 +62,11 @@ fn judge(sink: &Sink, file: &SuiteFile, other: &SuiteFile) {
             };
         sink.report(file.applies_at, fault.hint(hint));
     }
+}
+
+/// Schedule and jitter belong to the suite, so the first variant's are those of all.
+fn judge_rounds(sink: &Sink, file: &SuiteFile, other: &SuiteFile) {
+    let (suite, theirs) = (&file.suite, &other.variant.file);
     const ONE: &str = "a suite is one set of rounds: give all variants the same";
     if file.schedule != other.schedule {
         let fault = format!(

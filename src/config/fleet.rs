@@ -20,6 +20,10 @@ const DNS_PORT: u16 = 53;
 
 /// The deployments that are sound, each with its place; everything else is reported.
 pub(super) fn read(sink: &Sink, node: Node, around: &Surroundings<'_>) -> Vec<(At, Deployment)> {
+    if matches!(node.value, Value::Null) {
+        sink.report(node.at, Fault::new("the file is empty").hint("a fleet starts with `deployments:`"));
+        return Vec::new();
+    }
     let Some(mut fields) = Fields::of(sink, node, "the fleet") else { return Vec::new() };
     let deployments = elements(sink, fields.take("deployments"));
     if let Some(discover) = fields.take("discover") {
@@ -124,7 +128,9 @@ fn read_token(sink: &Sink, node: Node, around: &Surroundings<'_>) -> Option<Secr
     let both = fields.has("env") && fields.has("file");
     let neither = !fields.has("env") && !fields.has("file");
     let from_env = fields.get("env", |n| {
-        let name = value::variable(n)?;
+        // Whoever wrote the secret itself here does not want to read it again.
+        let name =
+            value::variable(n).map_err(|_| Fault::new("expected the name of an environment variable"))?;
         token_from_env(around.env, &name)
     });
     let from_file = fields.get("file", |n| token_from_file(around, value::text(n)?));
@@ -139,7 +145,7 @@ fn read_token(sink: &Sink, node: Node, around: &Surroundings<'_>) -> Option<Secr
 fn token_from_env(env: &Env, name: &str) -> Result<Secret, Fault> {
     let value = env.get(name).ok_or_else(|| {
         Fault::new(format!("environment variable `{name}` is not set, or empty"))
-            .hint(format!("export {name}, or use `token: {{ file: PATH }}`"))
+            .hint(format!("export {name}, or use a secret file"))
     })?;
     sendable(value, &format!("the value of environment variable `{name}`"))
 }
@@ -209,7 +215,7 @@ fn parse_version(text: &str, order: Option<&Version>, order_is_bad: bool) -> Res
         if order_is_bad {
             return fault;
         }
-        fault.hint("say where it stands, such as `order: 3.0.0-dev.202608221030` (UTC time of the commit)")
+        fault.hint("say where it stands, such as order 3.0.0-dev.202608221030 (UTC time of the commit)")
     })
 }
 
@@ -226,7 +232,7 @@ fn parse_flavour(text: &str) -> Result<Flavour, Fault> {
 
 /// Scheme, host, port and path. What may be a password is never repeated.
 fn parse_url(text: &str) -> Result<Url, Fault> {
-    let shown = if text.contains('@') { "the URL".to_owned() } else { quote(text) };
+    let shown = if text.contains(['@', '?']) { "this".to_owned() } else { quote(text) };
     let url = Url::parse(text).map_err(|error| {
         Fault::new(format!("{shown} is not a URL: {error}")).hint("such as `http://127.0.0.1:8101`")
     })?;
@@ -238,7 +244,7 @@ fn parse_url(text: &str) -> Result<Url, Fault> {
         return Err(fault.hint("use `token: { env: NAME }`"));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(Fault::new(format!("expected a URL without query or fragment, found {shown}"))
+        return Err(Fault::new("expected a URL without query or fragment")
             .hint("requests bring their own path and query"));
     }
     Ok(url)

@@ -116,20 +116,26 @@ pub fn load(source: Source<'_>, env: &Env) -> Result<Config, Problems> {
 
     if let Some(dir) = dir {
         let sink = Sink::new(dir.display().to_string());
-        let files = sink.keep(None, yaml_files(dir)).unwrap_or_default();
         let is_fleet = |name: &str| name == "fleet.yaml" || name == "fleet.yml";
-        if files.is_empty() {
-            let fault =
-                Fault::new("holds no configuration: expected fleet.yaml and, if wanted, suites (*.yaml)");
-            match source {
-                Source::Required(_) => sink.report(None, fault),
-                _ => sink.note(None, fault),
+        let files = sink.keep(None, yaml_files(dir));
+        match files.as_deref().map(|files| (files.len(), files.iter().filter(|name| is_fleet(name)).count()))
+        {
+            Some((0, _)) => {
+                let fault =
+                    Fault::new("holds no configuration: expected fleet.yaml and, if wanted, suites (*.yaml)");
+                match source {
+                    Source::Required(_) => sink.report(None, fault),
+                    _ => sink.note(None, fault),
+                }
             }
-        } else if !files.iter().any(|name| is_fleet(name)) {
-            sink.note(None, Fault::new("holds no fleet.yaml, so there is nothing to probe"));
+            Some((_, 0)) => sink.note(None, Fault::new("holds no fleet.yaml, so there is nothing to probe")),
+            Some((_, 2)) => {
+                sink.report(None, Fault::new("holds fleet.yaml and fleet.yml: expected one of them"));
+            }
+            _ => {}
         }
         sinks.push(sink);
-        for name in files {
+        for name in files.into_iter().flatten() {
             let path = dir.join(&name);
             let sink = Sink::new(path.display().to_string());
             let text = sink.keep(None, around.read(&path));
@@ -183,11 +189,8 @@ pub fn load(source: Source<'_>, env: &Env) -> Result<Config, Problems> {
 
 /// Notes deployments that no suite speaks to.
 fn note_strangers(sinks: &[Sink], fleet: &[(problem::At, Deployment)], suites: &[Suite]) {
-    let Some(sink) =
-        sinks.iter().find(|sink| sink.file.ends_with("fleet.yaml") || sink.file.ends_with("fleet.yml"))
-    else {
-        return;
-    };
+    let is_fleet = |sink: &&Sink| Path::new(&sink.file).file_stem().is_some_and(|stem| stem == "fleet");
+    let Some(sink) = sinks.iter().find(is_fleet) else { return };
     for (at, deployment) in fleet {
         if !suites.iter().any(|suite| suite.variant_for(&deployment.version).is_some()) {
             let fault = format!(
@@ -202,7 +205,7 @@ fn note_strangers(sinks: &[Sink], fleet: &[(problem::At, Deployment)], suites: &
 /// The names of the YAML files of a directory, sorted.
 fn yaml_files(dir: &Path) -> Result<Vec<String>, Fault> {
     let unreadable = |error: io::Error| {
-        Fault::new(format!("cannot be read: {error}; expected a directory with fleet.yaml and suites"))
+        Fault::new(format!("cannot be read: {error}\nexpected a directory with fleet.yaml and suites"))
     };
     let mut names = Vec::new();
     for entry in fs::read_dir(dir).map_err(unreadable)? {

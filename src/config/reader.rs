@@ -3,6 +3,7 @@
 //! The keys that are asked for are the keys that are known: there is no second list to keep.
 
 use super::problem::{At, Fault, Sink, nearest, one_of};
+use super::value::expected;
 use super::yaml::{Key, Node, Value, quote};
 
 /// A mapping that is being read. Forgetting [`Fields::finish`] would let unknown keys pass.
@@ -43,17 +44,22 @@ impl<'a> Fields<'a> {
         Some((keep(self.sink, &node, read)?, node.at))
     }
 
+    /// As [`Fields::take`], and absence is reported.
+    pub fn need_node(&mut self, key: &'static str) -> Option<Node> {
+        if !self.has(key) {
+            self.sink.report(self.at, Fault::new(format!("missing key `{key}` in {}", self.what)));
+        }
+        self.take(key)
+    }
+
     /// As [`Fields::get`], and absence is reported too.
     pub fn need<T>(
         &mut self,
         key: &'static str,
         read: impl FnOnce(&Node) -> Result<T, Fault>,
     ) -> Option<(T, At)> {
-        if !self.has(key) {
-            self.known.push(key);
-            self.sink.report(self.at, Fault::new(format!("missing key `{key}` in {}", self.what)));
-        }
-        self.get(key, read)
+        let node = self.need_node(key)?;
+        Some((keep(self.sink, &node, read)?, node.at))
     }
 
     pub fn has(&self, key: &str) -> bool {
@@ -81,16 +87,14 @@ impl<'a> Fields<'a> {
 
 /// Applies `read`, and reports a fault under the name and at the place of the node.
 pub(super) fn keep<T>(sink: &Sink, node: &Node, read: impl FnOnce(&Node) -> Result<T, Fault>) -> Option<T> {
-    let named = |fault: Fault| Fault { message: format!("`{}`: {}", node.label, fault.message), ..fault };
+    let named = |fault: Fault| Fault { message: format!("{}: {}", node.called(), fault.message), ..fault };
     sink.keep(node.at, read(node).map_err(named))
 }
 
 /// The entries of a mapping; a key that occurs twice is reported, and its first value kept.
 pub(super) fn entries(sink: &Sink, node: Node) -> Option<Vec<(Key, Node)>> {
     let Value::Map(all) = node.value else {
-        let found = node.found();
-        sink.report(node.at, Fault::new(format!("`{}`: expected a mapping, found {found}", node.label)));
-        return None;
+        return keep(sink, &node, |node| Err(expected("a mapping", node)));
     };
     let mut kept: Vec<(Key, Node)> = Vec::with_capacity(all.len());
     for (key, value) in all {
@@ -130,8 +134,7 @@ pub(super) fn elements(sink: &Sink, node: Option<Node>) -> Vec<Node> {
         Some(Node { value: Value::Null, .. }) => Vec::new(),
         Some(Node { value: Value::List(items), .. }) => items,
         Some(node) => {
-            let found = node.found();
-            sink.report(node.at, Fault::new(format!("`{}`: expected a list, found {found}", node.label)));
+            keep::<()>(sink, &node, |node| Err(expected("a list", node)));
             Vec::new()
         }
     }

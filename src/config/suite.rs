@@ -76,11 +76,12 @@ pub(super) fn read(
     defaults.auth = auth;
     defaults.secrets = env.keys().cloned().collect();
     let wake_up = fields.take("wake_up");
-    let requests = fields.take("requests");
-    if requests.is_none() {
-        sink.report(at, Fault::new("missing key `requests` in the suite"));
-    }
+    let requests = fields.need_node("requests");
     let requests_at = requests.as_ref().map_or(at, |node| node.at);
+    let is_empty = requests.as_ref().is_some_and(|node| match &node.value {
+        Value::List(items) => items.is_empty(),
+        value => matches!(value, Value::Null),
+    });
     let nodes = elements(sink, requests);
     fields.finish();
 
@@ -88,13 +89,21 @@ pub(super) fn read(
         let fault = format!("expected at most {REQUESTS_MAX} requests, found {}", nodes.len());
         sink.report(requests_at, Fault::new(fault));
     }
-    let is_empty = nodes.is_empty();
     let entries: Vec<Entry> =
         nodes.into_iter().filter_map(|node| request::read(sink, node, &defaults, around)).collect();
     if is_empty {
         sink.report(requests_at, Fault::new("expected at least one request"));
     }
     judge_names(sink, &entries);
+    for entry in entries.iter().filter(|entry| !entry.applies_to.overlaps(&applies_to.0)) {
+        if let Some((name, at)) = &entry.name {
+            let fault = format!(
+                "request `{name}` never runs: its `{}` lies outside of the suite's `{}`",
+                entry.applies_to, applies_to.0
+            );
+            sink.note(*at, Fault::new(fault));
+        }
+    }
     judge_places(sink, &places, &entries, &defaults.secrets);
     let requests: Vec<Arc<Request>> =
         entries.into_iter().filter_map(|entry| entry.request).map(Arc::new).collect();

@@ -49,6 +49,9 @@ pub(super) fn written(node: &Node) -> Read<&str> {
 pub(super) fn boolean(node: &Node) -> Read<bool> {
     match &node.value {
         Value::Bool(b) => Ok(*b),
+        Value::Text(text) if text == "true" || text == "false" => {
+            Err(Fault::new("expected `true` or `false`, found a text").hint("take the quotes away"))
+        }
         _ => Err(expected("`true` or `false`", node)),
     }
 }

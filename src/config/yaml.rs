@@ -18,6 +18,8 @@ use super::problem::{At, Fault, Problem};
 const NODES_MAX: usize = 50_000;
 /// Collections within collections.
 const DEPTH_MAX: usize = 32;
+/// The label of the outermost value.
+const WHOLE_FILE: &str = "the file";
 
 /// A value, its place, and what to call it in a message.
 #[derive(Clone, Debug)]
@@ -47,6 +49,11 @@ pub(super) struct Key {
 }
 
 impl Node {
+    /// What to call it in a message.
+    pub fn called(&self) -> String {
+        if &*self.label == WHOLE_FILE { WHOLE_FILE.to_owned() } else { format!("`{}`", self.label) }
+    }
+
     /// What was found, for a message.
     pub fn found(&self) -> String {
         match &self.value {
@@ -79,7 +86,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Node, Problem> {
         let message = UserMessageFormatter.format_message(error);
         Fault::new(format!("is not valid YAML: {message}")).at(file, at)
     })?;
-    Ok(place(raw, "the file".into(), text))
+    Ok(place(raw, WHOLE_FILE.into(), text))
 }
 
 fn options() -> Options {
