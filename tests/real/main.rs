@@ -5,3 +5,4 @@
 mod parts;
 
 mod harness;
+mod store;

@@ -7,6 +7,8 @@
 #![allow(dead_code)]
 
 pub mod collector;
+pub mod facts;
+pub mod home;
 pub mod postgres;
 
 use std::path::PathBuf;
