@@ -7,6 +7,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgPoolOptions, PgRow};
@@ -17,10 +18,13 @@ use sqlx::sqlite::{
 };
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Row as _, SqlSafeStr, Sqlite, SqlitePool};
 
-/// Connections for reading, and one for the writer task.
-const CONNECTIONS_MAX: u32 = 4;
-/// How long a statement waits for another one's lock (SQLite) or a connection.
+/// Four for reading, and the one that the writer task keeps.
+const CONNECTIONS_MAX: u32 = 5;
+/// How long a caller waits for a connection.
 const WAIT_MAX: Duration = Duration::from_secs(10);
+/// How long a statement waits for another process's lock on a SQLite file. Only a foreign tool
+/// takes one; the writer says so after this, and goes on trying.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
 pub(super) enum Pool {
@@ -43,7 +47,7 @@ impl Pool {
             .auto_vacuum(SqliteAutoVacuum::Incremental)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(WAIT_MAX)
+            .busy_timeout(LOCK_WAIT_MAX)
             .pragma("journal_size_limit", "67108864")
             .pragma("cache_size", "-2000");
         let pool = SqlitePoolOptions::new()
@@ -146,7 +150,28 @@ macro_rules! value_from {
         }
     )* };
 }
-value_from!(i64 => Integer, u32 => Integer, u16 => Integer, f64 => Real, String => Text, &str => Text, Vec<u8> => Bytes);
+value_from!(i64 => Integer, u32 => Integer, u16 => Integer, f64 => Real, Vec<u8> => Bytes);
+
+/// PostgreSQL has no texts with zero bytes, and targets may answer with them.
+fn without_zero_bytes(text: String) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
+}
+
+macro_rules! value_from_text {
+    ($($from:ty),*) => { $(
+        impl From<$from> for Value {
+            fn from(v: $from) -> Self {
+                Value::Text(Some(without_zero_bytes(v.into())))
+            }
+        }
+        impl From<Option<$from>> for Value {
+            fn from(v: Option<$from>) -> Self {
+                Value::Text(v.map(|v| without_zero_bytes(v.into())))
+            }
+        }
+    )* };
+}
+value_from_text!(String, &str);
 
 /// A statement with its values.
 pub(super) struct Statement {
@@ -218,6 +243,29 @@ impl Statement {
                 self.postgres().fetch_all(&mut **c).await?.into_iter().map(Row::Postgres).collect()
             }
         })
+    }
+
+    /// Hands over each row as it comes, so that only what the caller makes of them is held.
+    pub async fn fetch_each(
+        self,
+        connection: &mut Connection,
+        mut each: impl FnMut(Row) -> Result<(), sqlx::Error>,
+    ) -> Result<(), sqlx::Error> {
+        match connection {
+            Connection::Sqlite(c) => {
+                let mut rows = self.sqlite().fetch(&mut **c);
+                while let Some(row) = rows.try_next().await? {
+                    each(Row::Sqlite(row))?;
+                }
+            }
+            Connection::Postgres(c) => {
+                let mut rows = self.postgres().fetch(&mut **c);
+                while let Some(row) = rows.try_next().await? {
+                    each(Row::Postgres(row))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn sqlite(self) -> Query<'static, Sqlite, SqliteArguments> {

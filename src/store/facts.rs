@@ -1,6 +1,6 @@
 //! Facts and their telemetry, and the one transaction that writes them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
@@ -108,6 +108,11 @@ pub(super) fn round_id(key: i64) -> RoundId {
     RoundId(key.to_be_bytes())
 }
 
+/// The value that `percent` of the sorted values do not exceed (nearest rank).
+pub(super) fn percentile<T: Copy>(sorted: &[T], percent: usize) -> Option<T> {
+    sorted.get((sorted.len() * percent).div_ceil(100).saturating_sub(1)).copied()
+}
+
 /// The median of the first attempts that got an answer; what a run's line on the page is drawn from.
 fn run_latency(samples: &[Sample]) -> Option<i64> {
     let mut totals: Vec<i64> = samples
@@ -117,25 +122,25 @@ fn run_latency(samples: &[Sample]) -> Option<i64> {
         .map(|a| nanos(a.phases.total()))
         .collect();
     totals.sort_unstable();
-    let middle = totals.len().checked_sub(1)? / 2;
-    totals.get(middle).copied()
+    percentile(&totals, 50)
 }
 
-/// Writes everything in the transaction that is open. `Ok(false)`: some run was there already, and
-/// the caller rolls back.
-pub(super) async fn write(connection: &mut Connection, batch: &[&Facts]) -> Result<bool, sqlx::Error> {
-    if !write_runs(connection, batch).await? {
-        return Ok(false);
+/// Writes everything in the transaction that is open. Returns how many of the runs were there
+/// already; when there are any, the caller rolls back.
+pub(super) async fn write(connection: &mut Connection, batch: &[&Facts]) -> Result<u64, sqlx::Error> {
+    let known = write_runs(connection, batch).await?;
+    if known > 0 {
+        return Ok(known);
     }
     write_samples(connection, batch).await?;
     write_series(connection, batch).await?;
     write_outbox(connection, batch.iter().flat_map(|f| &f.outbox)).await?;
-    Ok(true)
+    Ok(0)
 }
 
-async fn write_runs(connection: &mut Connection, batch: &[&Facts]) -> Result<bool, sqlx::Error> {
+async fn write_runs(connection: &mut Connection, batch: &[&Facts]) -> Result<u64, sqlx::Error> {
     let runs = || batch.iter().flat_map(|f| &f.runs);
-    let rounds: HashMap<i64, _> = runs().map(|r| (round_key(r.round.id), &r.round)).collect();
+    let rounds: BTreeMap<i64, _> = runs().map(|r| (round_key(r.round.id), &r.round)).collect();
     let rows = rounds.into_iter().map(|(key, round)| {
         vec![key.into(), round.suite.clone().into(), round.scheduled.0.into(), round.started.0.into()]
     });
@@ -167,14 +172,14 @@ async fn write_runs(connection: &mut Connection, batch: &[&Facts]) -> Result<boo
     ) {
         inserted += statement.execute(connection).await?;
     }
-    Ok(inserted == runs().count() as u64)
+    Ok((runs().count() as u64).saturating_sub(inserted))
 }
 
 async fn write_samples(connection: &mut Connection, batch: &[&Facts]) -> Result<(), sqlx::Error> {
     let runs = batch.iter().flat_map(|f| &f.runs);
     let rows = runs.flat_map(|run| {
         let (round, deployment) = (round_key(run.round.id), deployment_key(&run.deployment));
-        run.samples.iter().map(move |sample| {
+        run.samples.iter().zip(0_u32..).map(move |(sample, place)| {
             let (first, last) = (sample.first(), sample.last());
             let phase =
                 |phase: Phase| -> Value { first.map(|attempt| nanos(attempt.phases.get(phase))).into() };
@@ -182,6 +187,7 @@ async fn write_samples(connection: &mut Connection, batch: &[&Facts]) -> Result<
                 deployment.into(),
                 first.map_or(run.started, |a| a.started).0.into(),
                 round.into(),
+                place.into(),
                 sample.request.name.clone().into(),
                 sample.outcome.as_str().into(),
                 i64::try_from(sample.attempts.len()).unwrap_or(i64::MAX).into(),
@@ -200,7 +206,7 @@ async fn write_samples(connection: &mut Connection, batch: &[&Facts]) -> Result<
         })
     });
     for statement in insert_many(
-        "INSERT INTO samples (deployment_id, started_ns, round_id, request, outcome, attempts, status, \
+        "INSERT INTO samples (deployment_id, started_ns, round_id, place, request, outcome, attempts, status, \
          first_error, error, dns_ns, connect_ns, tls_ns, send_ns, wait_ns, receive_ns, total_ns, detail)",
         rows,
         "",
@@ -218,8 +224,9 @@ async fn write_series(connection: &mut Connection, batch: &[&Facts]) -> Result<(
         count: i64,
         sum: f64,
     }
-    let mut sums: HashMap<i64, Sum> = HashMap::new();
-    let mut buckets: HashMap<(i64, u16), (i64, Option<&Exemplar>)> = HashMap::new();
+    // In the order of their keys: writers that lock rows in one order cannot deadlock.
+    let mut sums: BTreeMap<i64, Sum> = BTreeMap::new();
+    let mut buckets: BTreeMap<(i64, u16), (i64, Option<&Exemplar>)> = BTreeMap::new();
     for increment in batch.iter().flat_map(|f| &f.increments) {
         let series = key(&["series", increment.metric, &increment.attributes]);
         let count = i64::try_from(increment.count).unwrap_or(i64::MAX);

@@ -40,16 +40,23 @@ pub enum StoreError {
     Open { location: String, source: sqlx::Error },
     #[error("failed to bring the store {location} to this version's schema: {source}")]
     Migrate { location: String, source: sqlx::migrate::MigrateError },
+    #[error("the store {location} was written by a newer cachetscope; run that one, or name another store")]
+    Newer { location: String },
     #[error("failed to use {path}: {source}; check that the folder exists and may be written to")]
     Folder { path: PathBuf, source: std::io::Error },
     #[error(
         "the store {path} is in use by another process{holder}; stop it, or name another folder with --state-dir"
     )]
     InUse { path: PathBuf, holder: String },
+    /// Of a URL only the scheme: what follows may hold a password.
     #[error("`{0}` is not a store: expected a file, `sqlite:FILE` or `postgres://…`")]
     BadLocation(String),
     #[error("the queue of the store is full ({QUEUE_MAX} waiting)")]
     QueueFull,
+    /// Facts are kept together or not at all, and which of their increments belong to the new runs
+    /// cannot be told.
+    #[error("{known} of {runs} runs handed in together are in the store already; hand in the new ones alone")]
+    PartlyKnown { known: u64, runs: u64 },
     #[error("the store is closed")]
     Closed,
     #[error("the store failed: {0}")]
@@ -57,7 +64,7 @@ pub enum StoreError {
 }
 
 /// Where a store is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Location {
     File(PathBuf),
     Postgres(String),
@@ -70,7 +77,11 @@ impl Location {
             return Ok(Location::Postgres(text.to_owned()));
         }
         let path = text.strip_prefix("sqlite://").or(text.strip_prefix("sqlite:")).unwrap_or(text);
-        if path.is_empty() || path.contains("://") {
+        if let Some((scheme, _)) = path.split_once("://") {
+            return Err(StoreError::BadLocation(format!("{scheme}://…")));
+        }
+        // SQLite's name for a database in memory: each connection would get one of its own.
+        if path.is_empty() || path == ":memory:" {
             return Err(StoreError::BadLocation(text.to_owned()));
         }
         Ok(Location::File(path.into()))
@@ -90,7 +101,15 @@ impl std::fmt::Display for Location {
     }
 }
 
-/// A handle to an open store; cheap to clone.
+/// As it is shown, without the password.
+impl std::fmt::Debug for Location {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Location({self})")
+    }
+}
+
+/// A handle to an open store; cheap to clone. The store stays open, and a SQLite file locked, until
+/// [`Store::close`], or until what was queued is written after the last handle is gone.
 #[derive(Clone)]
 pub struct Store {
     pool: Pool,
@@ -100,8 +119,6 @@ pub struct Store {
     health: Arc<Health>,
     deliveries: Arc<outbox::Deliveries>,
     outbox_changed: watch::Receiver<()>,
-    /// Held while any handle lives.
-    _lock: Option<Arc<lock::Lock>>,
 }
 
 impl Store {
@@ -112,19 +129,30 @@ impl Store {
         let (pool, lock) = match location {
             Location::File(path) => {
                 let lock = lock::Lock::take(path)?;
-                (Pool::sqlite(path).await.map_err(opening)?, Some(Arc::new(lock)))
+                (Pool::sqlite(path).await.map_err(opening)?, Some(lock))
             }
             Location::Postgres(url) => (Pool::postgres(url).await.map_err(opening)?, None),
         };
-        pool.migrate()
-            .await
-            .map_err(|source| StoreError::Migrate { location: location.to_string(), source })?;
+        pool.migrate().await.map_err(|source| match source {
+            sqlx::migrate::MigrateError::VersionMissing(_) => {
+                StoreError::Newer { location: location.to_string() }
+            }
+            source => StoreError::Migrate { location: location.to_string(), source },
+        })?;
         let id = identity(&pool, clock).await.map_err(opening)?;
 
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
         let health = Arc::new(Health::default());
         let (changed, outbox_changed) = watch::channel(());
-        tokio::spawn(writer::run(pool.clone(), queue, clock.clone(), health.clone(), changed));
+        let writer = writer::Writer {
+            pool: pool.clone(),
+            clock: clock.clone(),
+            health: health.clone(),
+            outbox_changed: changed,
+            lock,
+            connection: None,
+        };
+        tokio::spawn(writer.run(queue));
         Ok(Store {
             pool,
             id: id.into(),
@@ -133,7 +161,6 @@ impl Store {
             health,
             deliveries: Arc::default(),
             outbox_changed,
-            _lock: lock,
         })
     }
 
@@ -185,14 +212,14 @@ impl Store {
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
-    /// Writes what waits, then closes the files. Other handles answer [`StoreError::Closed`].
+    /// Writes what waits, however long the disk refuses, then closes the files. Other handles answer
+    /// [`StoreError::Closed`]. Whoever stops waiting and drops this last handle gives up what waits.
     pub async fn close(self) {
         let (done, closed) = oneshot::channel();
         if self.jobs.send(writer::Job::Close(done)).await.is_ok() {
             // An error means that the writer is gone already, which is what was asked for.
             let _ = closed.await;
         }
-        self.pool.close().await;
     }
 }
 
@@ -204,11 +231,13 @@ async fn identity(pool: &Pool, clock: &Clock) -> Result<String, sqlx::Error> {
         return row.text(0);
     }
     let id = uuid::Uuid::new_v4().to_string();
-    query("INSERT INTO store (id, created_ns) SELECT $1, $2 WHERE NOT EXISTS (SELECT 1 FROM store)")
-        .bind(id)
-        .bind(clock.now().0)
-        .execute(&mut connection)
-        .await?;
+    query(
+        "INSERT INTO store (only_row, id, created_ns) VALUES (1, $1, $2) ON CONFLICT (only_row) DO NOTHING",
+    )
+    .bind(id)
+    .bind(clock.now().0)
+    .execute(&mut connection)
+    .await?;
     let rows = query(read).fetch(&mut connection).await?;
     rows.first().ok_or(sqlx::Error::RowNotFound)?.text(0)
 }

@@ -156,8 +156,8 @@ async fn delete_snapshot(connection: &mut Connection, taken: i64) -> Result<u64,
         .await
 }
 
-/// Deletes the oldest until the rest fits: superseded snapshots first, then spans and log records
-/// of probes. Returns the number of items that went.
+/// Deletes the oldest until the rest fits: superseded snapshots first, then refused metrics, then
+/// spans and log records of probes. Returns the number of items that went.
 pub(super) async fn limit(connection: &mut Connection, bytes_max: u64) -> Result<u64, sqlx::Error> {
     let total = query("SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM outbox").fetch(connection).await?;
     let total = total.first().map_or(Ok(0), |row| row.integer(0))?;
@@ -166,6 +166,8 @@ pub(super) async fn limit(connection: &mut Connection, bytes_max: u64) -> Result
     let candidates = [
         "SELECT id, bytes, items FROM outbox WHERE snapshot_ns < \
          (SELECT MAX(snapshot_ns) FROM outbox WHERE lane = 'metrics' AND refused IS NULL) ORDER BY id LIMIT 1000",
+        "SELECT id, bytes, items FROM outbox WHERE refused IS NOT NULL AND lane IN ('metrics', 'gauges') \
+         ORDER BY id LIMIT 1000",
         "SELECT id, bytes, items FROM outbox WHERE lane IN ('logs', 'traces') ORDER BY id LIMIT 1000",
     ];
     for sql in candidates {
@@ -202,7 +204,8 @@ impl Store {
         *trouble = Some((since, reason.to_owned()));
     }
 
-    /// The next rows of a lane in order, about `bytes_max` in all and at least one where any waits.
+    /// The next rows of a lane in order, at most 256 and about `bytes_max` in all, and at least one
+    /// where any waits.
     pub async fn outbox_next(&self, lane: Lane, bytes_max: usize) -> Result<Vec<Waiting>, StoreError> {
         let mut connection = self.pool.acquire().await?;
         let sizes =
@@ -220,23 +223,24 @@ impl Store {
             last = Some(row.integer(0)?);
         }
         let Some(last) = last else { return Ok(Vec::new()) };
-        let rows = query(
+        let mut waiting = Vec::new();
+        query(
             "SELECT id, created_ns, items, body FROM outbox \
              WHERE lane = $1 AND refused IS NULL AND id <= $2 ORDER BY id",
         )
         .bind(lane.as_str())
         .bind(last)
-        .fetch(&mut connection)
-        .await?;
-        let waiting = rows.into_iter().map(|row| {
-            Ok(Waiting {
+        .fetch_each(&mut connection, |row| {
+            waiting.push(Waiting {
                 id: row.integer(0)?,
                 created: Timestamp(row.integer(1)?),
                 items: u64::try_from(row.integer(2)?).unwrap_or(0),
                 body: row.bytes(3)?,
-            })
-        });
-        Ok(waiting.collect::<Result<_, sqlx::Error>>()?)
+            });
+            Ok(())
+        })
+        .await?;
+        Ok(waiting)
     }
 
     /// Every lane, in the order of [`Lane::ALL`].

@@ -1,7 +1,7 @@
 //! What pages and reports ask of the store. Each call is bounded by a window and a limit.
 
 use super::db::{Row, Statement, Value, query};
-use super::facts::{outcome, round_id, round_key};
+use super::facts::{outcome, percentile, round_id, round_key};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::model::{ErrorType, Outcome, Phases, RoundId, TraceId};
@@ -71,6 +71,10 @@ pub struct RequestTimes {
 /// Totals that [`RequestTimes::recent_ns`] holds at most.
 const RECENT_MAX: usize = 40;
 
+/// Samples of a run are looked for this much before and after it: the wall clock, which dates them,
+/// may have been set while it ran.
+const CLOCK_STEP_NS: i64 = 60_000_000_000;
+
 const SAMPLE_COLUMNS: &str = "s.deployment_id, s.started_ns, s.round_id, s.request, s.outcome, s.attempts, s.status, \
      s.error, s.dns_ns, s.connect_ns, s.tls_ns, s.send_ns, s.wait_ns, s.receive_ns, s.detail";
 
@@ -118,15 +122,19 @@ impl Store {
     /// The last runs of a deployment, newest first.
     pub async fn runs(&self, deployment: i64, limit: u32) -> Result<Vec<RunRow>, StoreError> {
         let mut connection = self.pool.acquire().await?;
-        let rows = query(
+        let mut runs = Vec::new();
+        query(
             "SELECT deployment_id, round_id, suite, started_ns, duration_ns, outcome, latency_ns, trace_id \
              FROM runs WHERE deployment_id = $1 ORDER BY started_ns DESC LIMIT $2",
         )
         .bind(deployment)
         .bind(limit)
-        .fetch(&mut connection)
+        .fetch_each(&mut connection, |row| {
+            runs.push(run(&row)?);
+            Ok(())
+        })
         .await?;
-        Ok(rows.iter().map(run).collect::<Result<_, _>>()?)
+        Ok(runs)
     }
 
     /// The last run of every living deployment that has one.
@@ -151,11 +159,15 @@ impl Store {
                 .bind(deployment)
                 .fetch(&mut connection)
                 .await?;
+        // One reader never holds two connections: enough of them would wait for each other.
+        drop(connection);
         let Some(run) = started.first() else { return Ok(Vec::new()) };
-        let (from, to) = (run.integer(0)?, run.integer(0)?.saturating_add(run.integer(1)?));
+        let (started, duration) = (run.integer(0)?, run.integer(1)?);
+        let from = started.saturating_sub(CLOCK_STEP_NS);
+        let to = started.saturating_add(duration).saturating_add(CLOCK_STEP_NS);
         self.samples_where(
             "s.deployment_id = $1 AND s.started_ns >= $2 AND s.started_ns <= $3 AND s.round_id = $4 \
-             ORDER BY s.started_ns",
+             ORDER BY s.place",
             vec![deployment.into(), from.into(), to.into(), round_key(round).into()],
         )
         .await
@@ -193,8 +205,14 @@ impl Store {
         let mut connection = self.pool.acquire().await?;
         let sql = format!("SELECT {SAMPLE_COLUMNS} FROM samples s WHERE {condition}");
         let statement = values.into_iter().fold(Statement::from_text(sql), |s, v| s.bind(v));
-        let rows = statement.fetch(&mut connection).await?;
-        Ok(rows.iter().map(sample).collect::<Result<_, _>>()?)
+        let mut samples = Vec::new();
+        statement
+            .fetch_each(&mut connection, |row| {
+                samples.push(sample(&row)?);
+                Ok(())
+            })
+            .await?;
+        Ok(samples)
     }
 
     /// The last samples that did not pass, newest first.
@@ -223,17 +241,15 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<RequestTimes>, StoreError> {
         let mut connection = self.pool.acquire().await?;
-        let rows = query(
+        let mut requests: std::collections::BTreeMap<String, (RequestTimes, Vec<u64>)> = Default::default();
+        query(
             "SELECT request, outcome, status, total_ns FROM samples \
              WHERE deployment_id = $1 AND started_ns >= $2 ORDER BY started_ns DESC LIMIT $3",
         )
         .bind(deployment)
         .bind(since.0)
         .bind(limit)
-        .fetch(&mut connection)
-        .await?;
-        let mut requests: std::collections::BTreeMap<String, (RequestTimes, Vec<u64>)> = Default::default();
-        for row in rows {
+        .fetch_each(&mut connection, |row| {
             let outcome = outcome(&row.text(1)?);
             let request = row.text(0)?;
             let (times, totals) = requests.entry(request).or_insert_with_key(|request| {
@@ -249,21 +265,22 @@ impl Store {
                 (times, Vec::new())
             });
             if outcome == Outcome::Skipped {
-                continue;
+                return Ok(());
             }
             times.samples += 1;
             times.failures += u32::from(matches!(outcome, Outcome::Fail | Outcome::Unreachable));
             if row.integer_or_null(2)?.is_some() {
                 totals.extend(row.integer_or_null(3)?.map(unsigned));
             }
-        }
+            Ok(())
+        })
+        .await?;
         Ok(requests
             .into_values()
             .map(|(mut times, mut totals)| {
                 times.recent_ns = totals.iter().take(RECENT_MAX).rev().copied().collect();
                 totals.sort_unstable();
-                let at = |percent: usize| totals.get(totals.len().saturating_sub(1) * percent / 100).copied();
-                (times.median_ns, times.p90_ns) = (at(50), at(90));
+                (times.median_ns, times.p90_ns) = (percentile(&totals, 50), percentile(&totals, 90));
                 times
             })
             .collect())

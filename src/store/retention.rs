@@ -7,11 +7,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::db::{Connection, Statement, query};
+use super::facts::percentile;
 use crate::clock::Timestamp;
 
 const HOUR_NS: i64 = 3_600_000_000_000;
 /// Hours of one deployment that are summarised in one call at most.
 const HOURS_PER_CALL_MAX: usize = 64;
+/// Once so many samples are summarised, the rest is left for the next call: a tenth of a second.
+const SAMPLES_PER_CALL: u64 = 20_000;
 /// Pages that are handed back to the file system in one call at most: 16 MiB of 4 KiB pages.
 const VACUUM_PAGES_MAX: i64 = 4_096;
 
@@ -33,7 +36,7 @@ impl Default for Retention {
     }
 }
 
-/// Returns the number of samples that were summarised.
+/// Returns the number of samples that were summarised; call again while there are any.
 pub(super) async fn apply(
     connection: &mut Connection,
     sqlite: bool,
@@ -51,11 +54,26 @@ pub(super) async fn apply(
             Some((deployment, hour)) => summarised += summarise(connection, deployment, hour).await?,
             None => break,
         }
+        if summarised >= SAMPLES_PER_CALL {
+            break;
+        }
         if too_large && used_bytes(connection).await? <= retention.bytes_max {
             break;
         }
     }
 
+    if summarised > 0 {
+        // The last of each suite stays: it tells which ticks were missed since.
+        query(
+            "DELETE FROM rounds WHERE scheduled_ns < $1 \
+             AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.round_id = rounds.id) \
+             AND EXISTS (SELECT 1 FROM rounds later WHERE later.suite = rounds.suite \
+                         AND later.scheduled_ns > rounds.scheduled_ns)",
+        )
+        .bind(cutoff)
+        .execute(connection)
+        .await?;
+    }
     query("DELETE FROM hours WHERE hour_ns < $1")
         .bind(now.minus(retention.hourly).0)
         .execute(connection)
@@ -92,45 +110,61 @@ async fn oldest_hour(connection: &mut Connection, cutoff: i64) -> Result<Option<
     Ok(None)
 }
 
+/// One request on one deployment: all that was asked, and the times of the first attempts that were
+/// answered.
+#[derive(Default)]
+struct Hour {
+    samples: i64,
+    failures: i64,
+    times: Vec<i64>,
+}
+
 async fn summarise(connection: &mut Connection, deployment: i64, hour: i64) -> Result<u64, sqlx::Error> {
-    let rows = query(
-        "SELECT request, outcome, total_ns FROM samples \
+    let mut requests: BTreeMap<String, Hour> = BTreeMap::new();
+    query(
+        "SELECT request, outcome, status, total_ns FROM samples \
          WHERE deployment_id = $1 AND started_ns < $2 AND outcome <> 'skipped'",
     )
     .bind(deployment)
     .bind(hour + HOUR_NS)
-    .fetch(connection)
-    .await?;
-    let mut requests: BTreeMap<String, (i64, i64, Vec<i64>)> = BTreeMap::new();
-    for row in rows {
-        let (samples, failures, times) = requests.entry(row.text(0)?).or_default();
-        *samples += 1;
+    .fetch_each(connection, |row| {
+        let hour = requests.entry(row.text(0)?).or_default();
+        hour.samples += 1;
         let outcome = row.text(1)?;
-        if outcome == "fail" || outcome == "unreachable" {
-            *failures += 1;
-        } else {
-            times.extend(row.integer_or_null(2)?);
+        hour.failures += i64::from(outcome == "fail" || outcome == "unreachable");
+        if row.integer_or_null(2)?.is_some() {
+            hour.times.extend(row.integer_or_null(3)?);
         }
-    }
-    for (request, (samples, failures, mut times)) in requests {
+        Ok(())
+    })
+    .await?;
+    for (request, Hour { samples, failures, mut times }) in requests {
         times.sort_unstable();
-        let at =
-            |percent: usize| times.get((times.len() * percent / 100).min(times.len().max(1) - 1)).copied();
+        // Samples that come late (the disk was full) are counted, and widen the range; quantiles
+        // cannot be put together, so those of the first summary stand.
         query(
             "INSERT INTO hours (deployment_id, request, hour_ns, samples, failures, min_ns, p50_ns, p90_ns, p99_ns, max_ns) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
-             ON CONFLICT (deployment_id, request, hour_ns) DO NOTHING",
+             ON CONFLICT (deployment_id, request, hour_ns) DO UPDATE SET \
+             samples = hours.samples + excluded.samples, failures = hours.failures + excluded.failures, \
+             min_ns = CASE WHEN excluded.min_ns < hours.min_ns THEN excluded.min_ns \
+                      ELSE COALESCE(hours.min_ns, excluded.min_ns) END, \
+             p50_ns = COALESCE(hours.p50_ns, excluded.p50_ns), \
+             p90_ns = COALESCE(hours.p90_ns, excluded.p90_ns), \
+             p99_ns = COALESCE(hours.p99_ns, excluded.p99_ns), \
+             max_ns = CASE WHEN excluded.max_ns > hours.max_ns THEN excluded.max_ns \
+                      ELSE COALESCE(hours.max_ns, excluded.max_ns) END",
         )
         .bind(deployment)
         .bind(request)
         .bind(hour)
         .bind(samples)
         .bind(failures)
-        .bind(at(0))
-        .bind(at(50))
-        .bind(at(90))
-        .bind(at(99))
-        .bind(at(100))
+        .bind(times.first().copied())
+        .bind(percentile(&times, 50))
+        .bind(percentile(&times, 90))
+        .bind(percentile(&times, 99))
+        .bind(times.last().copied())
         .execute(connection)
         .await?;
     }
@@ -142,10 +176,6 @@ async fn summarise(connection: &mut Connection, deployment: i64, hour: i64) -> R
     query("DELETE FROM runs WHERE deployment_id = $1 AND started_ns < $2")
         .bind(deployment)
         .bind(hour + HOUR_NS)
-        .execute(connection)
-        .await?;
-    query("DELETE FROM rounds WHERE started_ns < $1 AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.round_id = rounds.id)")
-        .bind(hour)
         .execute(connection)
         .await?;
     Ok(deleted)

@@ -1,6 +1,6 @@
 //! Reading the cumulative series, and marking their first and last point.
 
-use super::db::{Connection, query};
+use super::db::{Connection, Row, query};
 use super::{Exemplar, Store, StoreError};
 use crate::clock::Timestamp;
 use crate::model::{SpanId, TraceId};
@@ -33,7 +33,7 @@ pub struct Bucket {
 pub(super) async fn mark(
     connection: &mut Connection,
     opened: &[i64],
-    closed: &[i64],
+    closed: &[(i64, u64)],
     at: Timestamp,
 ) -> Result<u64, sqlx::Error> {
     for key in opened {
@@ -43,72 +43,67 @@ pub(super) async fn mark(
             .execute(connection)
             .await?;
     }
-    for key in closed {
-        query("UPDATE series SET closed_ns = $1 WHERE id = $2")
+    let mut touched = opened.len() as u64;
+    for (key, count) in closed {
+        touched += query("UPDATE series SET closed_ns = $1 WHERE id = $2 AND count = $3")
             .bind(at.0)
             .bind(*key)
+            .bind(i64::try_from(*count).unwrap_or(i64::MAX))
             .execute(connection)
             .await?;
     }
-    Ok((opened.len() + closed.len()) as u64)
+    Ok(touched)
 }
 
 impl Store {
     /// Every series that has not ended: those of one metric follow each other.
     pub async fn series(&self) -> Result<Vec<Series>, StoreError> {
         let mut connection = self.pool.acquire().await?;
-        // Both within one snapshot of the database, so that count and buckets agree.
-        query("BEGIN").execute(&mut connection).await?;
-        let result = read(&mut connection).await;
-        connection.rollback().await;
-        Ok(result?)
+        let mut all: Vec<Series> = Vec::new();
+        // One statement sees one state of the database, so that count and buckets agree; and none
+        // leaves a transaction open when the caller goes away.
+        query(
+            "SELECT s.id, s.metric, s.attributes, s.started_ns, s.count, s.sum, s.opened_ns, d.retired_ns, \
+             b.bucket, b.count, b.exemplar_value, b.exemplar_ns, b.exemplar_trace, b.exemplar_span \
+             FROM series s LEFT JOIN deployments d ON d.id = s.deployment_id \
+             LEFT JOIN buckets b ON b.series_id = s.id \
+             WHERE s.closed_ns IS NULL ORDER BY s.metric, s.id, b.bucket",
+        )
+        .fetch_each(&mut connection, |row| {
+            let key = row.integer(0)?;
+            if all.last().is_none_or(|last| last.key != key) {
+                all.push(Series {
+                    key,
+                    metric: row.text(1)?,
+                    attributes: row.text(2)?,
+                    started: Timestamp(row.integer(3)?),
+                    count: unsigned(row.integer(4)?),
+                    sum: row.real(5)?,
+                    buckets: Vec::new(),
+                    opened: row.integer_or_null(6)?.is_some(),
+                    retired: row.integer_or_null(7)?.is_some(),
+                });
+            }
+            if let (Some(series), Some(index)) = (all.last_mut(), row.integer_or_null(8)?) {
+                series.buckets.push(bucket(index, &row)?);
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(all)
     }
 }
 
-async fn read(connection: &mut Connection) -> Result<Vec<Series>, sqlx::Error> {
-    let rows = query(
-        "SELECT s.id, s.metric, s.attributes, s.started_ns, s.count, s.sum, s.opened_ns, d.retired_ns \
-         FROM series s LEFT JOIN deployments d ON d.id = s.deployment_id \
-         WHERE s.closed_ns IS NULL ORDER BY s.metric, s.id",
-    )
-    .fetch(connection)
-    .await?;
-    let mut series = Vec::with_capacity(rows.len());
-    for row in rows {
-        series.push(Series {
-            key: row.integer(0)?,
-            metric: row.text(1)?,
-            attributes: row.text(2)?,
-            started: Timestamp(row.integer(3)?),
-            count: unsigned(row.integer(4)?),
-            sum: row.real(5)?,
-            buckets: Vec::new(),
-            opened: row.integer_or_null(6)?.is_some(),
-            retired: row.integer_or_null(7)?.is_some(),
-        });
-    }
-    let position: std::collections::HashMap<i64, usize> =
-        series.iter().enumerate().map(|(i, s)| (s.key, i)).collect();
-    let rows = query(
-        "SELECT b.series_id, b.bucket, b.count, b.exemplar_value, b.exemplar_ns, b.exemplar_trace, b.exemplar_span \
-         FROM buckets b JOIN series s ON s.id = b.series_id WHERE s.closed_ns IS NULL ORDER BY b.series_id, b.bucket",
-    )
-    .fetch(connection)
-    .await?;
-    for row in rows {
-        let Some(owner) = position.get(&row.integer(0)?) else { continue };
-        let trace = row.bytes_or_null(5)?.and_then(|b| TraceId::from_slice(&b));
-        let span = row.bytes_or_null(6)?.and_then(|b| SpanId::from_slice(&b));
-        let exemplar = match (row.real_or_null(3)?, row.integer_or_null(4)?, trace, span) {
-            (Some(value), Some(at), Some(trace), Some(span)) => {
-                Some(Exemplar { value, at: Timestamp(at), trace, span })
-            }
-            _ => None,
-        };
-        let index = usize::try_from(row.integer(1)?).unwrap_or(0);
-        series[*owner].buckets.push(Bucket { index, count: unsigned(row.integer(2)?), exemplar });
-    }
-    Ok(series)
+fn bucket(index: i64, row: &Row) -> Result<Bucket, sqlx::Error> {
+    let trace = row.bytes_or_null(12)?.and_then(|b| TraceId::from_slice(&b));
+    let span = row.bytes_or_null(13)?.and_then(|b| SpanId::from_slice(&b));
+    let exemplar = match (row.real_or_null(10)?, row.integer_or_null(11)?, trace, span) {
+        (Some(value), Some(at), Some(trace), Some(span)) => {
+            Some(Exemplar { value, at: Timestamp(at), trace, span })
+        }
+        _ => None,
+    };
+    Ok(Bucket { index: usize::try_from(index).unwrap_or(0), count: unsigned(row.integer(9)?), exemplar })
 }
 
 fn unsigned(n: i64) -> u64 {

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::db::{Connection, Pool};
 use super::facts::{self, Entry, Facts};
+use super::lock::Lock;
 use super::{DeploymentRow, Refused, Retention, StoreError, fleet, outbox, retention, series};
 use crate::clock::{Clock, Timestamp};
 
@@ -30,7 +31,8 @@ pub enum Change {
     /// The fleet as it is now: these live, all others are retired.
     Fleet { deployments: Vec<DeploymentRow>, at: Timestamp },
     /// A snapshot of cumulative series, with those whose first or last point is in it.
-    Snapshot { entries: Vec<Entry>, opened: Vec<i64>, closed: Vec<i64>, at: Timestamp },
+    /// Closed are given with the count they were read at: one that has grown since stays open.
+    Snapshot { entries: Vec<Entry>, opened: Vec<i64>, closed: Vec<(i64, u64)>, at: Timestamp },
     /// Replaces the gauges that still wait.
     Gauges(Vec<Entry>),
     /// The collector accepted these rows of the outbox.
@@ -96,78 +98,116 @@ impl Health {
     }
 }
 
-/// Runs until [`Job::Close`] or until every handle is gone, and writes what waits before it ends.
-pub(super) async fn run(
-    pool: Pool,
-    mut queue: mpsc::Receiver<Job>,
-    clock: Clock,
-    health: Arc<Health>,
-    outbox_changed: watch::Sender<()>,
-) {
-    while let Some(first) = queue.recv().await {
-        let mut group = vec![first];
-        while group.len() < GROUP_MAX
-            && let Ok(job) = queue.try_recv()
-        {
-            group.push(job);
-        }
-        let mut closing = None;
-        group = group
-            .into_iter()
-            .filter_map(|job| match job {
-                Job::Close(done) => {
-                    closing = Some(done);
-                    None
-                }
-                job => Some(job),
-            })
-            .collect();
-        commit_patiently(&pool, &clock, &health, group, queue.sender_strong_count() > 0).await;
-        outbox_changed.send_replace(());
-        if let Some(done) = closing {
-            queue.close();
-            // The one who asked may have stopped listening.
-            let _ = done.send(());
-            return;
-        }
-    }
+/// The task that writes.
+pub(super) struct Writer {
+    pub pool: Pool,
+    pub clock: Clock,
+    pub health: Arc<Health>,
+    pub outbox_changed: watch::Sender<()>,
+    /// Released after the last write: other handles may be gone long before.
+    pub lock: Option<Lock>,
+    /// Kept from group to group, so that readers never make the writer wait, and its prepared
+    /// statements stay warm; given up when a transaction fails.
+    pub connection: Option<Connection>,
 }
 
-/// Commits the group, however long the disk refuses. What fails for a reason of its own is tried
-/// alone, so that it takes nothing else with it.
-async fn commit_patiently(pool: &Pool, clock: &Clock, health: &Health, mut group: Vec<Job>, live: bool) {
-    while !group.is_empty() {
-        let started = Instant::now();
-        match commit(pool, &group).await {
-            Ok(touched) => {
-                health.commits.fetch_add(1, Ordering::Relaxed);
-                let elapsed = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-                health.commit_ns.fetch_add(elapsed, Ordering::Relaxed);
-                health.set(clock.now(), None);
-                for (job, touched) in group.drain(..).zip(touched) {
-                    answer(job, Ok(touched));
+impl Writer {
+    /// Runs until [`Job::Close`] or until every handle is gone, writes what waits, and closes the
+    /// database.
+    pub async fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+        let mut closing = Vec::new();
+        while let Some(first) = queue.recv().await {
+            let mut group = Vec::new();
+            let mut next = Some(first);
+            while let Some(job) = next {
+                match job {
+                    Job::Close(done) => {
+                        queue.close();
+                        closing.push(done);
+                    }
+                    job => group.push(job),
                 }
+                next = if group.len() < GROUP_MAX { queue.try_recv().ok() } else { None };
             }
-            Err(Failed::Database(error)) if is_transient(&error) && live => {
-                health.set(clock.now(), Some(explain(&error)));
-                tokio::time::sleep(RETRY_EVERY).await;
-            }
-            Err(failed) if group.len() > 1 => {
-                tracing::debug!(?failed, jobs = group.len(), "a group failed; each job is tried alone");
-                for job in group.drain(..) {
-                    Box::pin(commit_patiently(pool, clock, health, vec![job], live)).await;
-                }
-            }
-            Err(Failed::KnownRun) => answer_all(&mut group, || Ok(0)),
-            Err(Failed::Database(error)) => {
-                let text = error.to_string();
-                for job in &group {
-                    if let Job::Facts(facts, None) = job {
-                        health.count_dropped(facts.runs.len() as u64);
-                        tracing::error!(error = text, runs = facts.runs.len(), "the store refused runs");
+            self.commit_patiently(group, &queue).await;
+            self.outbox_changed.send_replace(());
+        }
+        self.connection = None;
+        self.pool.close().await;
+        drop(self.lock);
+        for done in closing {
+            // The one who asked may have stopped listening.
+            let _ = done.send(());
+        }
+    }
+
+    /// Commits the group, however long the disk refuses, as long as any handle lives. What fails
+    /// for a reason of its own is tried alone, so that it takes nothing else with it.
+    async fn commit_patiently(&mut self, mut group: Vec<Job>, queue: &mpsc::Receiver<Job>) {
+        while !group.is_empty() {
+            let started = Instant::now();
+            match self.commit(&group).await {
+                Ok(touched) => {
+                    self.health.commits.fetch_add(1, Ordering::Relaxed);
+                    let elapsed = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                    self.health.commit_ns.fetch_add(elapsed, Ordering::Relaxed);
+                    self.health.set(self.clock.now(), None);
+                    for (job, touched) in group.drain(..).zip(touched) {
+                        answer(job, Ok(touched));
                     }
                 }
-                answer_all(&mut group, || Err(StoreError::Database(sqlx::Error::Protocol(text.clone()))));
+                Err(Failed::Database(error)) if is_transient(&error) && queue.sender_strong_count() > 0 => {
+                    self.health.set(self.clock.now(), Some(explain(&error)));
+                    tokio::time::sleep(RETRY_EVERY).await;
+                }
+                Err(failed) if group.len() > 1 => {
+                    tracing::debug!(?failed, jobs = group.len(), "a group failed; each job is tried alone");
+                    for job in group.drain(..) {
+                        Box::pin(self.commit_patiently(vec![job], queue)).await;
+                    }
+                }
+                Err(Failed::KnownRuns { known, runs }) if known == runs => answer_all(&mut group, || Ok(0)),
+                Err(Failed::KnownRuns { known, runs }) => {
+                    self.refuse(&mut group, || StoreError::PartlyKnown { known, runs });
+                }
+                Err(Failed::Database(error)) => {
+                    let text = error.to_string();
+                    self.refuse(&mut group, || StoreError::Database(sqlx::Error::Protocol(text.clone())));
+                }
+            }
+        }
+    }
+
+    /// Counts the runs that nobody waits for, and tells the others.
+    fn refuse(&self, group: &mut Vec<Job>, error: impl Fn() -> StoreError) {
+        for job in group.iter() {
+            if let Job::Facts(facts, None) = job {
+                self.health.count_dropped(facts.runs.len() as u64);
+                tracing::error!(error = %error(), runs = facts.runs.len(), "the store refused runs");
+            }
+        }
+        answer_all(group, || Err(error()));
+    }
+
+    /// One transaction for all jobs; what each touched.
+    async fn commit(&mut self, group: &[Job]) -> Result<Vec<u64>, Failed> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.pool.acquire().await?,
+        };
+        connection.begin().await?;
+        match apply(&mut connection, &self.pool, group).await {
+            Ok(touched) => {
+                if let Err(error) = connection.commit().await {
+                    connection.rollback().await;
+                    return Err(error.into());
+                }
+                self.connection = Some(connection);
+                Ok(touched)
+            }
+            Err(failed) => {
+                connection.rollback().await;
+                Err(failed)
             }
         }
     }
@@ -190,34 +230,17 @@ fn answer(job: Job, result: Result<u64, StoreError>) {
 
 #[derive(Debug)]
 enum Failed {
-    /// Some run of the group is in the store already.
-    KnownRun,
+    /// So many of the group's runs are in the store already.
+    KnownRuns {
+        known: u64,
+        runs: u64,
+    },
     Database(sqlx::Error),
 }
 
 impl From<sqlx::Error> for Failed {
     fn from(error: sqlx::Error) -> Self {
         Failed::Database(error)
-    }
-}
-
-/// One transaction for all jobs; what each touched.
-async fn commit(pool: &Pool, group: &[Job]) -> Result<Vec<u64>, Failed> {
-    let mut connection = pool.acquire().await?;
-    connection.begin().await?;
-    let result = apply(&mut connection, pool, group).await;
-    match result {
-        Ok(touched) => match connection.commit().await {
-            Ok(()) => Ok(touched),
-            Err(error) => {
-                connection.rollback().await;
-                Err(error.into())
-            }
-        },
-        Err(failed) => {
-            connection.rollback().await;
-            Err(failed)
-        }
     }
 }
 
@@ -229,8 +252,12 @@ async fn apply(connection: &mut Connection, pool: &Pool, group: &[Job]) -> Resul
             _ => None,
         })
         .collect();
-    if !batch.is_empty() && !facts::write(connection, &batch).await? {
-        return Err(Failed::KnownRun);
+    if !batch.is_empty() {
+        let runs = batch.iter().map(|facts| facts.runs.len() as u64).sum();
+        let known = facts::write(connection, &batch).await?;
+        if known > 0 {
+            return Err(Failed::KnownRuns { known, runs });
+        }
     }
     let mut touched = Vec::with_capacity(group.len());
     for job in group {
@@ -281,8 +308,12 @@ fn is_transient(error: &sqlx::Error) -> bool {
                 // SQLite's extended codes hold the primary one in their low byte:
                 // BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN.
                 Ok(sqlite) if code.len() < 5 => [5, 6, 8, 10, 13, 14].contains(&(sqlite & 0xff)),
-                // PostgreSQL: connection exception, insufficient resources, operator intervention.
-                _ => ["08", "53", "57"].iter().any(|class| code.starts_with(class)),
+                // PostgreSQL: connection exception, read-only transaction (a standby took over),
+                // authorization, no such database, rollback (deadlock), insufficient resources, not
+                // in the state required, operator intervention, system error.
+                _ => ["08", "25006", "28", "3D", "40", "53", "55", "57", "58"]
+                    .iter()
+                    .any(|class| code.starts_with(class)),
             }
         }
         _ => false,

@@ -2,6 +2,7 @@
 
 -- One row: who this store is. The id is the service.instance.id of all fleet telemetry.
 CREATE TABLE store (
+    only_row BIGINT NOT NULL PRIMARY KEY CHECK (only_row = 1),
     id TEXT NOT NULL,
     created_ns BIGINT NOT NULL
 );
@@ -49,6 +50,8 @@ CREATE TABLE samples (
     deployment_id BIGINT NOT NULL,
     started_ns BIGINT NOT NULL,
     round_id BIGINT NOT NULL,
+    -- Which of the run's requests this is, from 0.
+    place BIGINT NOT NULL,
     request TEXT NOT NULL,
     outcome TEXT NOT NULL,
     attempts BIGINT NOT NULL,
