@@ -99,7 +99,7 @@ impl Publisher {
             if series.retired {
                 push(&mut ends, metric, attributes.clone(), &series, now);
                 ends.ended(metric, attributes, series.started, now);
-                closed.push(series.key);
+                closed.push((series.key, series.count));
             } else {
                 push(&mut points, metric, attributes, &series, now);
             }
