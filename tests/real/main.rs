@@ -5,4 +5,5 @@
 mod parts;
 
 mod harness;
+mod kill;
 mod store;

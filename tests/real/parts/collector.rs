@@ -16,7 +16,7 @@ use super::{eventually, part};
 mod received;
 
 #[allow(unused_imports)] // The vocabulary of tests that read telemetry back.
-pub use received::{Event, Exemplar, Kind, LogRecord, Measure, Point, Received, Span};
+pub use received::{Attributes, Event, Exemplar, Kind, LogRecord, Measure, Point, Received, Span};
 
 /// The process, or the place where it will start again; killed when dropped.
 pub struct Collector {

@@ -7,6 +7,7 @@
 #![allow(dead_code)]
 
 pub mod collector;
+pub mod daemon;
 pub mod facts;
 pub mod home;
 pub mod postgres;
