@@ -87,9 +87,14 @@ fn method(signal: Signal) -> PathAndQuery {
 /// retried, also those that the OTLP specification calls permanent.
 fn judge(place: &str, words: &Words<'_>, status: &Status) -> Delivery {
     // A status with a source was made here, for want of one from the server.
-    if status.source().is_some() {
-        let reason = format!("no answer from {place}: {}", words.chain(status));
-        return retry(Trouble::Unreachable, reason, None);
+    if let Some(source) = status.source() {
+        let cause = words.chain(source);
+        // The first bytes of an HTTP/1.1 answer, read as the length of a frame.
+        if cause.contains("frame with invalid size") {
+            let reason = format!("{place} does not speak HTTP/2 ({cause}); is it an endpoint for HTTP?");
+            return retry(Trouble::NotACollector, reason, None);
+        }
+        return retry(Trouble::Unreachable, format!("no answer from {place}: {cause}"), None);
     }
     let content_type = status.metadata().get("content-type").and_then(|value| value.to_str().ok());
     let is_grpc = content_type.is_none_or(|kind| kind.starts_with("application/grpc"));

@@ -71,29 +71,39 @@ pub(super) async fn send(
         Ok(response) => response,
         Err(error) => return no_answer(place, &words, error),
     };
-    match read(&mut response).await {
-        Ok(body) => judge(place, &words, clock.now(), response.status(), response.headers(), &body),
-        // Whether it was accepted is unknown, and sending it again does no harm.
-        Err(error) => no_answer(place, &words, error),
+    let mut body = BytesMut::new();
+    let complete = read(&mut response, &mut body).await;
+    let status = response.status();
+    match complete {
+        // Whether it was accepted, or what is bad about it, remains unknown. Any other status says
+        // enough, and servers do break off when they answer before they have read everything.
+        Err(error) if status.is_success() || status == StatusCode::BAD_REQUEST => {
+            let cause = words.chain(&error.without_url());
+            retry(Trouble::Unreachable, format!("{place} answered {status} and broke off: {cause}"), None)
+        }
+        _ => judge(place, &words, clock.now(), status, response.headers(), &body),
     }
 }
 
 fn no_answer(place: &str, words: &Words<'_>, error: reqwest::Error) -> Delivery {
     // The URL may carry a key in its query.
     let cause = words.chain(&error.without_url());
+    // What hyper says when it meets HTTP/2 and when it meets something else.
+    if cause.contains("unexpected message from connection") || cause.contains("invalid HTTP") {
+        let reason = format!("{place} does not speak HTTP/1.1 ({cause}); is it an endpoint for gRPC?");
+        return retry(Trouble::NotACollector, reason, None);
+    }
     retry(Trouble::Unreachable, format!("no answer from {place}: {cause}"), None)
 }
 
 /// The body as far as it may matter.
-async fn read(response: &mut Response) -> Result<Bytes, reqwest::Error> {
-    let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await? {
+async fn read(response: &mut Response, body: &mut BytesMut) -> Result<(), reqwest::Error> {
+    while body.len() <= ANSWER_MAX
+        && let Some(chunk) = response.chunk().await?
+    {
         body.extend_from_slice(&chunk);
-        if body.len() > ANSWER_MAX {
-            break;
-        }
     }
-    Ok(body.freeze())
+    Ok(())
 }
 
 /// What an answer means. 400 is final and 413 asks for smaller requests; any other failure may be

@@ -218,25 +218,4 @@ mod tests {
             prop_assert_eq!(spans(&run).len(), 1 + attempts);
         }
     }
-
-    /// What one run costs, for the bench report: `cargo test --release encoding_cost -- --nocapture`.
-    #[test]
-    fn encoding_cost_is_printed() {
-        let names =
-            ["ping", "status", "components", "component", "groups", "incidents", "metrics", "schedules"];
-        let samples: Vec<_> =
-            names.iter().map(|n| (*n, "/api/components?sort=id", Outcome::Pass, 1)).collect();
-        let run = run("http://127.0.0.1:8101", &samples);
-        let resource = resource();
-        let runs = 2_000;
-        let started = std::time::Instant::now();
-        let bytes: usize = (0..runs).map(|_| encode_run(&run, &resource).traces.body.len()).sum();
-        let each = started.elapsed() / runs;
-        println!(
-            "encode_run: {each:?} and {} bytes for a run of {} requests",
-            bytes / runs as usize,
-            names.len()
-        );
-        assert!(bytes > 0);
-    }
 }
