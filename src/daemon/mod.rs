@@ -166,8 +166,9 @@ impl Daemon {
         if tokio::time::timeout(ROUNDS_DEADLINE, self.rounds.ended()).await.is_err() {
             tracing::warn!("rounds were still under way after {ROUNDS_DEADLINE:?}; they are given up");
         }
+        // The last snapshot counts the last runs, which may still be in the writer's queue.
         if let Ok(mut publisher) = self.publishing.await
-            && let Err(error) = publisher.tick().await
+            && let Err(error) = async { self.store.settle().await.and(publisher.tick().await) }.await
         {
             tracing::warn!(%error, "failed to publish a last snapshot");
         }

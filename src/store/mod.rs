@@ -205,6 +205,11 @@ impl Store {
         })
     }
 
+    /// Returns when everything that was handed over before is written.
+    pub async fn settle(&self) -> Result<(), StoreError> {
+        self.commit(Facts::default()).await
+    }
+
     /// Applies one change; returns how many rows, or items of telemetry, it touched.
     pub async fn change(&self, change: Change) -> Result<u64, StoreError> {
         let (done, answer) = oneshot::channel();
