@@ -2,8 +2,13 @@
 //!
 //! `make test` installs the parts and says where they are. Everything else is in `tests/it`.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+
 mod parts;
 
 mod harness;
 mod kill;
+mod page;
+#[path = "../it/page_fleet.rs"]
+mod page_fleet;
 mod store;

@@ -1,0 +1,175 @@
+//! One reading of the store for everyone who looks, however many they are.
+//!
+//! The cost of a reading is bounded: rows per deployment shrink as the fleet grows, and the next
+//! reading waits ten times as long as the last one took (at least two seconds), so that watching
+//! the page never takes more than a tenth of one core from the probes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use tokio::sync::Mutex;
+
+use super::health::Health;
+use super::standing::{WINDOW, standing};
+use super::view::Overview;
+use crate::clock::{Clock, Timestamp};
+use crate::store::{DeploymentRow, FailureRow, RequestTimes, RunRow, SampleRow, Store, StoreError};
+
+const FRESH_MIN: Duration = Duration::from_secs(2);
+const FRESH_PER_COST: u32 = 10;
+/// Runs, and samples, that one reading takes in all; each deployment gets its share, within bounds.
+const ROWS_MAX: usize = 60_000;
+const RUNS_EACH: (usize, usize) = (40, 240);
+const SAMPLES_EACH: (usize, usize) = (60, 2_000);
+/// Broken deployments whose very check is looked up; the others say it on their own page.
+const REASONS_MAX: usize = 100;
+/// Failures that are read, and how old they may be.
+const FAILURES_MAX: u32 = 300;
+pub const FAILURES_WINDOW: Duration = Duration::from_secs(24 * 3_600);
+/// Queries under way at once; the store has four connections, one of them for its writer.
+const QUERIES_MAX: usize = 2;
+
+/// What the store says.
+pub struct Reading {
+    pub at: Timestamp,
+    pub title: String,
+    /// The living, newest version first.
+    pub fleet: Vec<Probed>,
+    /// Every build that was ever seen, to name those that failures speak of.
+    pub known: Vec<DeploymentRow>,
+    pub failures: Vec<FailureRow>,
+    pub health: Health,
+    /// Runs, and samples, of one deployment that were read at most.
+    pub runs_max: u32,
+    pub samples_max: u32,
+}
+
+/// One deployment with its last runs.
+pub struct Probed {
+    pub row: DeploymentRow,
+    /// Newest first.
+    pub runs: Vec<RunRow>,
+    /// The first sample that decided the outcome of the last run, when that is not a pass.
+    pub reason: Option<SampleRow>,
+    /// Within the last hour; only of the latest and the previous version.
+    pub times: Vec<RequestTimes>,
+}
+
+pub struct Board {
+    store: Store,
+    clock: Clock,
+    title: String,
+    /// Held while reading: whoever comes meanwhile waits, and gets the same.
+    cached: Mutex<Option<Cached>>,
+}
+
+struct Cached {
+    overview: Arc<Overview>,
+    fresh_for: Duration,
+}
+
+impl Board {
+    pub fn new(store: Store, clock: Clock, title: String) -> Self {
+        Board { store, clock, title, cached: Mutex::new(None) }
+    }
+
+    /// What is true now, or was some seconds ago.
+    pub async fn overview(&self) -> Result<Arc<Overview>, StoreError> {
+        let mut cached = self.cached.lock().await;
+        let now = self.clock.now();
+        if let Some(cached) = &*cached {
+            let read_at = cached.overview.at.0;
+            // A clock that stepped back must not keep an old reading alive.
+            if read_at <= now && now.since(read_at) < cached.fresh_for {
+                return Ok(cached.overview.clone());
+            }
+        }
+        let started = Instant::now();
+        let overview = Arc::new(Overview::new(&self.read(now).await?));
+        let fresh_for = FRESH_MIN.max(started.elapsed() * FRESH_PER_COST);
+        *cached = Some(Cached { overview: overview.clone(), fresh_for });
+        Ok(overview)
+    }
+
+    /// Forgets what was read, since it was just changed.
+    pub async fn forget(&self) {
+        *self.cached.lock().await = None;
+    }
+
+    async fn read(&self, at: Timestamp) -> Result<Reading, StoreError> {
+        let known = self.store.deployments().await?;
+        let living: Vec<DeploymentRow> = known.iter().filter(|d| d.retired.is_none()).cloned().collect();
+        let runs_max = share(living.len(), RUNS_EACH);
+        let mut fleet: Vec<Probed> = stream::iter(living)
+            .map(async |row| {
+                let runs = self.store.runs(row.key, runs_max).await?;
+                Ok::<_, StoreError>(Probed { row, runs, reason: None, times: Vec::new() })
+            })
+            .buffered(QUERIES_MAX)
+            .try_collect()
+            .await?;
+        self.read_reasons(&mut fleet, at).await?;
+        let samples_max = self.read_times(&mut fleet, at).await?;
+
+        let mut suites: Vec<String> = fleet.iter().flat_map(|d| &d.runs).map(|r| r.suite.clone()).collect();
+        suites.sort_unstable();
+        suites.dedup();
+        Ok(Reading {
+            at,
+            title: self.title.clone(),
+            failures: self.store.failures(at.minus(FAILURES_WINDOW), FAILURES_MAX).await?,
+            health: Health::read(&self.store, &suites).await?,
+            fleet,
+            known,
+            runs_max,
+            samples_max,
+        })
+    }
+
+    async fn read_reasons(&self, fleet: &mut [Probed], at: Timestamp) -> Result<(), StoreError> {
+        let mut left = REASONS_MAX;
+        for probed in fleet {
+            if left == 0 {
+                break;
+            }
+            let standing = standing(&probed.runs, at);
+            if let (Some(round), Some(outcome)) = (standing.decisive, standing.outcome) {
+                left -= 1;
+                let samples = self.store.run_samples(probed.row.key, round).await?;
+                probed.reason = samples.into_iter().find(|sample| sample.outcome == outcome);
+            }
+        }
+        Ok(())
+    }
+
+    /// Request by request, of the latest version and the one before.
+    async fn read_times(&self, fleet: &mut [Probed], at: Timestamp) -> Result<u32, StoreError> {
+        let compared: usize = fleet.chunk_by(same_version).take(2).map(<[Probed]>::len).sum();
+        let samples_max = share(compared, SAMPLES_EACH);
+        for probed in &mut fleet[..compared] {
+            probed.times = self.store.request_times(probed.row.key, at.minus(WINDOW), samples_max).await?;
+        }
+        Ok(samples_max)
+    }
+}
+
+pub fn same_version(a: &Probed, b: &Probed) -> bool {
+    a.row.version == b.row.version
+}
+
+/// What each of so many may read, within bounds.
+fn share(deployments: usize, (least, most): (usize, usize)) -> u32 {
+    u32::try_from((ROWS_MAX / deployments.max(1)).clamp(least, most)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_larger_fleet_reads_less_of_each() {
+        assert_eq!((share(0, RUNS_EACH), share(9, RUNS_EACH)), (240, 240));
+        assert_eq!((share(1_000, RUNS_EACH), share(5_000, SAMPLES_EACH)), (60, 60));
+    }
+}

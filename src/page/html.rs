@@ -1,0 +1,120 @@
+//! The pages for people: templates over the view models. Askama escapes every text; only the types
+//! of this module's neighbours that are marked [`askama::filters::HtmlSafe`] are markup, and they
+//! are made of numbers.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::header::ACCEPT;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{Html, IntoResponse, Response};
+use serde::Deserialize;
+
+use super::App;
+use super::api::unknown;
+use super::assets::HASH;
+use super::evidence::Evidence;
+use super::matrix::Deployment;
+use super::problem::{Document, Problem};
+use super::view::{Overview, State as Live};
+use crate::model::Phase;
+
+/// Deployments of one cell that are shown in full; more are summed up.
+const FULL_MAX: usize = 3;
+/// Broken deployments of a summed-up cell that are shown in full.
+const BROKEN_MAX: usize = 3;
+/// Versions that are shown without being asked for.
+const VERSIONS_MAX: usize = 10;
+
+#[derive(Template)]
+#[template(path = "overview.html")]
+struct OverviewPage<'a> {
+    hash: &'a str,
+    view: &'a Overview,
+    notices: &'a [String],
+}
+
+#[derive(Template)]
+#[template(path = "deployment.html")]
+struct DeploymentPage<'a> {
+    hash: &'a str,
+    view: &'a Evidence,
+    phases: [Phase; 6],
+}
+
+#[derive(Template)]
+#[template(path = "problem.html")]
+struct ProblemPage<'a> {
+    hash: &'a str,
+    problem: &'a Document,
+}
+
+/// A cell of the matrix with many deployments, summed up.
+struct Summary<'a> {
+    /// Words and numbers, worst first.
+    outcomes: Vec<(&'static str, usize)>,
+    broken: Vec<&'a Deployment>,
+}
+
+fn summary(cell: &[Deployment]) -> Summary<'_> {
+    let mut outcomes: Vec<(&'static str, usize)> = Vec::new();
+    let mut sorted: Vec<&Deployment> = cell.iter().collect();
+    sorted.sort_by_key(|d| std::cmp::Reverse(d.outcome));
+    for group in sorted.chunk_by(|a, b| a.outcome == b.outcome) {
+        outcomes.push((group[0].word(), group.len()));
+    }
+    let broken = sorted.into_iter().filter(|d| d.is_broken()).take(BROKEN_MAX).collect();
+    Summary { outcomes, broken }
+}
+
+pub async fn overview(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    let notices = app.notices.borrow().clone();
+    match app.board.overview().await {
+        Ok(view) => render(StatusCode::OK, &OverviewPage { hash: &HASH, view: &view, notices: &notices }),
+        Err(error) => problem(error.into(), &headers),
+    }
+}
+
+#[derive(Deserialize)]
+pub struct DeploymentQuery {
+    /// Only samples of this request.
+    request: Option<String>,
+}
+
+pub async fn deployment(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    query: Result<Query<DeploymentQuery>, QueryRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let only = query.ok().and_then(|Query(query)| query.request);
+    match Evidence::read(&app.store, &name, only, app.clock.now()).await {
+        Ok(Some(view)) => {
+            render(StatusCode::OK, &DeploymentPage { hash: &HASH, view: &view, phases: Phase::ALL })
+        }
+        Ok(None) => problem(unknown(&name), &headers),
+        Err(error) => problem(error.into(), &headers),
+    }
+}
+
+/// For people as a page, for programs as JSON.
+pub fn problem(problem: Problem, headers: &HeaderMap) -> Response {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    if !accept.contains("text/html") {
+        return problem.into_response();
+    }
+    let status = problem.status();
+    render(status, &ProblemPage { hash: &HASH, problem: &problem.document() })
+}
+
+fn render(status: StatusCode, template: &impl Template) -> Response {
+    match template.render() {
+        Ok(html) => (status, Html(html)).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "a page could not be rendered");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}

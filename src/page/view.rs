@@ -1,0 +1,170 @@
+//! The overview: everything `/` and `/api/v1/overview` show, made from one reading. Pure.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::answers::{Change, Factor, Question, largest_factor, largest_rise, questions};
+use super::board::{Probed, Reading, same_version};
+use super::format::{Count, Time};
+use super::health::Health;
+use super::matrix::{Matrix, OutcomeName, detail};
+use super::requests::RequestTable;
+use super::standing::is_broken;
+use crate::model::{ErrorType, Outcome, TraceId};
+use crate::store::{DeploymentRow, FailureRow};
+
+/// Groups of failures that are shown.
+const FAILURE_GROUPS_MAX: usize = 20;
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Overview {
+    /// When the store was read.
+    pub at: Time,
+    /// Which fleet this is.
+    pub title: String,
+    pub status: Status,
+    pub questions: Vec<Question>,
+    /// The number behind the third question.
+    pub slow_database: Option<Factor>,
+    /// An indication for the fourth question; no verdict.
+    pub unpaired_rise: Option<Change>,
+    pub matrix: Matrix,
+    /// The requests of the latest version.
+    pub requests: RequestTable,
+    /// Newest first, equal ones together; of the last 24 hours.
+    pub failures: Vec<FailureGroup>,
+    pub health: Health,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Status {
+    pub state: State,
+    pub deployments: Count,
+    /// Deployments that fail a check or are unreachable.
+    pub broken: Count,
+    /// Builds that left the fleet.
+    pub retired: Count,
+    /// When the last run of any deployment started.
+    pub last_round: Option<Time>,
+    pub last_delivery: Option<Time>,
+    /// Since when the collector takes nothing.
+    pub undelivered_since: Option<Time>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// No deployment is known.
+    Empty,
+    /// No round has taken place yet.
+    Waiting,
+    Live,
+    /// Rounds no longer take place.
+    Stalled,
+    /// The store cannot be written.
+    StoreTrouble,
+}
+
+/// A request that failed the same way again and again.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct FailureGroup {
+    pub last: Time,
+    /// The first of those that were read.
+    pub first: Time,
+    pub times: Count,
+    pub deployment: String,
+    pub version: String,
+    pub request: String,
+    #[schema(value_type = OutcomeName)]
+    pub outcome: Outcome,
+    /// `error.type` of the last one.
+    #[schema(value_type = Option<String>)]
+    pub error: Option<ErrorType>,
+    /// Of the last one: expected and found.
+    pub detail: String,
+    /// Trace of the last one's run.
+    #[schema(value_type = Option<String>)]
+    pub trace: Option<TraceId>,
+}
+
+impl Overview {
+    pub fn new(reading: &Reading) -> Self {
+        let mut versions = reading.fleet.chunk_by(same_version);
+        let table = |probed: Option<&[Probed]>| RequestTable::new(probed.unwrap_or_default(), reading.samples_max);
+        let (latest, previous) = (table(versions.next()), table(versions.next()));
+        let matrix = Matrix::new(reading);
+        let factor = largest_factor(&latest);
+        let rise = largest_rise(&latest, &previous);
+        Overview {
+            at: Time(reading.at),
+            title: reading.title.clone(),
+            status: status(reading, &matrix),
+            questions: questions(&latest, &previous, factor.as_ref(), rise.as_ref()),
+            slow_database: factor,
+            unpaired_rise: rise,
+            matrix,
+            requests: latest,
+            failures: groups(&reading.failures, &reading.known),
+            health: reading.health.clone(),
+        }
+    }
+}
+
+fn status(reading: &Reading, matrix: &Matrix) -> Status {
+    let last_round = matrix.deployments().filter_map(|d| d.last_round).max();
+    let state = if reading.health.store.trouble.is_some() {
+        State::StoreTrouble
+    } else if reading.fleet.is_empty() {
+        State::Empty
+    } else if last_round.is_none() {
+        State::Waiting
+    } else if matrix.deployments().filter(|d| d.last_round.is_some()).all(|d| d.overdue) {
+        State::Stalled
+    } else {
+        State::Live
+    };
+    Status {
+        state,
+        deployments: reading.fleet.len().into(),
+        broken: matrix.deployments().filter(|d| d.is_broken()).count().into(),
+        retired: reading.known.iter().filter(|d| d.retired.is_some()).count().into(),
+        last_round,
+        last_delivery: reading.health.last_delivery(),
+        undelivered_since: reading.health.undelivered().map(|trouble| trouble.since),
+    }
+}
+
+/// Failures of the same request on the same deployment for the same reason, together.
+fn groups(failures: &[FailureRow], known: &[DeploymentRow]) -> Vec<FailureGroup> {
+    let names: HashMap<i64, &DeploymentRow> = known.iter().map(|d| (d.key, d)).collect();
+    let mut position = HashMap::new();
+    let mut groups: Vec<FailureGroup> = Vec::new();
+    for failure in failures.iter().filter(|f| is_broken(f.sample.outcome)) {
+        let sample = &failure.sample;
+        let at = Time(sample.started);
+        let same = (sample.deployment, &sample.request, sample.outcome, sample.error);
+        let index = *position.entry(same).or_insert(groups.len());
+        if let Some(group) = groups.get_mut(index) {
+            group.times.0 += 1;
+            group.first = group.first.min(at);
+            continue;
+        }
+        let deployment = names.get(&sample.deployment);
+        groups.push(FailureGroup {
+            last: at,
+            first: at,
+            times: Count(1),
+            deployment: deployment.map_or_else(|| "(forgotten)".into(), |d| d.name.clone()),
+            version: deployment.map(|d| d.version.to_string()).unwrap_or_default(),
+            request: sample.request.clone(),
+            outcome: sample.outcome,
+            error: sample.error,
+            detail: detail(sample),
+            trace: failure.trace,
+        });
+    }
+    groups.truncate(FAILURE_GROUPS_MAX);
+    groups
+}
