@@ -131,7 +131,11 @@ pub fn questions(
         ),
         slow_database(latest, factor),
         slower_than_before(latest, previous, rise),
-        empty("Throughput of the latest", "no load run yet", "Load runs will fill this; none has been made so far."),
+        empty(
+            "Throughput of the latest",
+            "no load run yet",
+            "Load runs will fill this; none has been made so far.",
+        ),
     ]
 }
 
@@ -163,7 +167,9 @@ fn slow_database(latest: &RequestTable, factor: Option<&Factor>) -> Question {
             let note = if latest.columns.len() < 2 {
                 "It takes the latest version on two databases of one environment.".to_owned()
             } else {
-                format!("It takes {SAMPLES_MIN} samples of one request on two databases within the last hour.")
+                format!(
+                    "It takes {SAMPLES_MIN} samples of one request on two databases within the last hour."
+                )
             };
             Question { question, answer: "not known yet".into(), note, answered: false, evidence: None }
         }

@@ -60,7 +60,9 @@ pub async fn requests(
 }
 
 pub fn unknown(name: &str) -> Problem {
-    Problem::NotFound(format!("no deployment is named `{name}`; /api/v1/deployments lists those that are known"))
+    Problem::NotFound(format!(
+        "no deployment is named `{name}`; /api/v1/deployments lists those that are known"
+    ))
 }
 
 #[derive(Deserialize, IntoParams)]

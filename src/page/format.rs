@@ -161,8 +161,9 @@ mod tests {
 
     #[test]
     fn durations_keep_three_digits_or_so() {
-        let texts = [0, 210_000, 9_960_000, 15_940_000, 99_940_000, 99_960_000, 1_234_400_000, 12_340_000_000]
-            .map(|ns| Ns(ns).to_string());
+        let texts =
+            [0, 210_000, 9_960_000, 15_940_000, 99_940_000, 99_960_000, 1_234_400_000, 12_340_000_000]
+                .map(|ns| Ns(ns).to_string());
         let expected =
             ["0.00 ms", "0.21 ms", "10.0 ms", "15.9 ms", "99.9 ms", "100 ms", "1,234 ms", "12.3 s"];
         assert_eq!(texts, expected);

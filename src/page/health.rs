@@ -7,11 +7,12 @@ use utoipa::ToSchema;
 
 use super::format::{Bytes, Count, Ns, Time};
 use crate::clock::{Timestamp, nanos};
+use crate::otlp::names;
 use crate::store::{LaneStatus, Store, StoreError};
 
 /// Counters of rounds, one series for each suite.
 pub const ROUND_COUNTERS: [&str; 3] =
-    ["cachetscope.rounds.missed", "cachetscope.rounds.late", "cachetscope.rounds.overlapped"];
+    [names::ROUNDS_MISSED.name, names::ROUNDS_LATE.name, names::ROUNDS_OVERLAPPING.name];
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Health {
@@ -120,7 +121,10 @@ impl Health {
                 trouble: Trouble::new(store.health().trouble()),
                 dropped_runs: Count(store.health().dropped_runs()),
                 commits: Count(commits),
-                commit_mean_ns: u64::try_from(nanos(total)).ok().and_then(|ns| ns.checked_div(commits)).map(Ns),
+                commit_mean_ns: u64::try_from(nanos(total))
+                    .ok()
+                    .and_then(|ns| ns.checked_div(commits))
+                    .map(Ns),
             },
             suites: by_suite.into_iter().map(|(suite, health)| SuiteHealth { suite, ..health }).collect(),
         })
@@ -133,7 +137,8 @@ impl Health {
     /// What the collector says, with the lanes that it says it of; the longest first.
     pub fn troubles(&self) -> Vec<(String, &Trouble)> {
         let mut by_words: BTreeMap<&str, (Vec<&str>, &Trouble)> = BTreeMap::new();
-        for (lane, trouble) in self.outbox.iter().filter_map(|lane| Some((lane.lane, lane.trouble.as_ref()?))) {
+        for (lane, trouble) in self.outbox.iter().filter_map(|lane| Some((lane.lane, lane.trouble.as_ref()?)))
+        {
             let (lanes, oldest) = by_words.entry(&trouble.words).or_insert((Vec::new(), trouble));
             lanes.push(lane);
             *oldest = std::cmp::min_by_key(*oldest, trouble, |t| t.since);

@@ -56,7 +56,9 @@ impl Problem {
         let status = self.status();
         let detail = match self {
             Problem::BadRequest(detail) | Problem::Forbidden(detail) | Problem::NotFound(detail) => detail,
-            Problem::MethodNotAllowed => "this method does not apply here; /api/v1/openapi.json says which do".into(),
+            Problem::MethodNotAllowed => {
+                "this method does not apply here; /api/v1/openapi.json says which do".into()
+            }
             Problem::TooLarge => format!("the body is larger than {} bytes", super::BODY_MAX),
             Problem::NotJson => "expected content-type: application/json".into(),
             Problem::Store(error) => {

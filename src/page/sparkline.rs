@@ -91,7 +91,8 @@ impl fmt::Display for Line<'_> {
         for stretch in stretches.iter().filter(|s| !s.is_empty()) {
             write!(f, "<polyline points=\"{}\"/>", stretch.trim_end())?;
         }
-        if let Some((i, Ns(ns))) = points.iter().enumerate().rev().find_map(|(i, p)| Some((i, p.median_ns?))) {
+        if let Some((i, Ns(ns))) = points.iter().enumerate().rev().find_map(|(i, p)| Some((i, p.median_ns?)))
+        {
             write!(f, "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"1.8\"/>", x(i), self.scale.y(ns))?;
         }
         if !marks.is_empty() {
@@ -182,7 +183,10 @@ mod tests {
     #[test]
     fn no_round_at_all_draws_nothing() {
         let svg = line(&[]);
-        assert!(svg.contains("last 0 rounds") && !svg.contains("polyline") && !svg.contains("circle"), "{svg}");
+        assert!(
+            svg.contains("last 0 rounds") && !svg.contains("polyline") && !svg.contains("circle"),
+            "{svg}"
+        );
     }
 
     #[test]

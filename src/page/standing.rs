@@ -78,7 +78,8 @@ fn point(run: &RunRow) -> Point {
 
 /// Whether at least two rounds of a suite did not come, judged by the usual gap between its rounds.
 fn is_overdue(runs: &[&RunRow], now: Timestamp) -> bool {
-    let mut gaps: Vec<Duration> = runs.windows(2).map(|pair| pair[0].started.since(pair[1].started)).collect();
+    let mut gaps: Vec<Duration> =
+        runs.windows(2).map(|pair| pair[0].started.since(pair[1].started)).collect();
     gaps.sort_unstable();
     let period = gaps.get(gaps.len() / 2).copied().unwrap_or(PERIOD_UNKNOWN);
     runs.first().is_some_and(|last| now.since(last.started) > period * 3 + GRACE)

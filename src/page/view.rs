@@ -92,7 +92,8 @@ pub struct FailureGroup {
 impl Overview {
     pub fn new(reading: &Reading) -> Self {
         let mut versions = reading.fleet.chunk_by(same_version);
-        let table = |probed: Option<&[Probed]>| RequestTable::new(probed.unwrap_or_default(), reading.samples_max);
+        let table =
+            |probed: Option<&[Probed]>| RequestTable::new(probed.unwrap_or_default(), reading.samples_max);
         let (latest, previous) = (table(versions.next()), table(versions.next()));
         let matrix = Matrix::new(reading);
         let factor = largest_factor(&latest);

@@ -55,7 +55,8 @@ impl Served {
     }
 
     async fn post(&self, path: &str, body: &str) -> Answer {
-        send(self.client.post(self.url(path)).header(CONTENT_TYPE, "application/json").body(body.to_owned())).await
+        send(self.client.post(self.url(path)).header(CONTENT_TYPE, "application/json").body(body.to_owned()))
+            .await
     }
 
     /// Past the time that a reading is shared.
@@ -219,7 +220,9 @@ fn forbid_unknown(schema: &mut Value) {
 #[tokio::test]
 async fn every_answer_carries_the_policy() {
     let served = serve(Fleet::filled().await).await;
-    for path in ["/", "/deployments/cachet-2.4-sqlite", "/assets/page.js", "/api/v1/overview", "/nowhere", "/healthz"] {
+    for path in
+        ["/", "/deployments/cachet-2.4-sqlite", "/assets/page.js", "/api/v1/overview", "/nowhere", "/healthz"]
+    {
         let answer = served.get(path).await;
         assert_eq!(
             answer.header("content-security-policy"),
@@ -292,7 +295,11 @@ async fn what_is_not_there_is_a_problem() {
     assert_eq!((answer.status, &answer.json()["status"]), (StatusCode::METHOD_NOT_ALLOWED, &json!(405)));
     for query in ["limit=0", "limit=1001", "limit=x", "days=3"] {
         let answer = served.get(&format!("/api/v1/failures?{query}")).await;
-        assert_eq!((answer.status, &answer.json()["status"]), (StatusCode::BAD_REQUEST, &json!(400)), "{query}");
+        assert_eq!(
+            (answer.status, &answer.json()["status"]),
+            (StatusCode::BAD_REQUEST, &json!(400)),
+            "{query}"
+        );
     }
 }
 
@@ -303,12 +310,17 @@ async fn refused_telemetry_is_retried_or_dropped_on_demand() {
     served.fleet.refuse("second").await;
     let refused = served.get("/api/v1/outbox").await.json()["refused"].clone();
     assert_eq!(refused.as_array().unwrap().len(), 2);
-    assert_eq!(refused[0].as_object().unwrap().keys().collect::<Vec<_>>(), ["id", "lane", "created", "items", "bytes", "reason"]);
+    assert_eq!(
+        refused[0].as_object().unwrap().keys().collect::<Vec<_>>(),
+        ["id", "lane", "created", "items", "bytes", "reason"]
+    );
     let ids = json!({ "ids": [refused[0]["id"], 999_999] }).to_string();
     assert_eq!(served.post("/api/v1/outbox/retry", &ids).await.json(), json!({ "touched": 1 }));
     assert_eq!(served.post("/api/v1/outbox/drop", r#"{"all":true}"#).await.json(), json!({ "touched": 1 }));
     assert_eq!(served.get("/api/v1/outbox").await.json()["refused"], json!([]));
-    for body in ["", "{}", r#"{"all":false}"#, r#"{"all":true,"ids":[1]}"#, r#"{"ids":"1"}"#, r#"{"al":true}"#] {
+    for body in
+        ["", "{}", r#"{"all":false}"#, r#"{"all":true,"ids":[1]}"#, r#"{"ids":"1"}"#, r#"{"al":true}"#]
+    {
         let answer = served.post("/api/v1/outbox/drop", body).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{body}");
         let detail = answer.json()["detail"].as_str().unwrap().to_owned();
@@ -321,7 +333,8 @@ async fn another_site_cannot_touch_the_outbox() {
     let served = serve(Fleet::filled().await).await;
     served.fleet.refuse("kept").await;
     let ask = |origin: Option<String>, content_type: &str| {
-        let request = served.client.post(served.url("/api/v1/outbox/drop")).header(CONTENT_TYPE, content_type);
+        let request =
+            served.client.post(served.url("/api/v1/outbox/drop")).header(CONTENT_TYPE, content_type);
         let request = request.body(r#"{"all":true}"#);
         send(match origin {
             Some(origin) => request.header(ORIGIN, origin),
@@ -330,7 +343,11 @@ async fn another_site_cannot_touch_the_outbox() {
     };
     for origin in ["http://evil.example", "null", "http://127.0.0.1", ""] {
         let answer = ask(Some(origin.into()), "application/json").await;
-        assert_eq!((answer.status, &answer.json()["status"]), (StatusCode::FORBIDDEN, &json!(403)), "{origin}");
+        assert_eq!(
+            (answer.status, &answer.json()["status"]),
+            (StatusCode::FORBIDDEN, &json!(403)),
+            "{origin}"
+        );
     }
     for content_type in ["text/plain", "application/x-www-form-urlencoded", ""] {
         let answer = ask(None, content_type).await;
@@ -347,7 +364,10 @@ async fn another_site_cannot_touch_the_outbox() {
 async fn a_dead_collector_is_said_and_does_not_make_it_unready() {
     let served = serve(Fleet::filled().await).await;
     let ready = served.get("/readyz").await;
-    assert_eq!((ready.status, ready.json()), (StatusCode::OK, json!({ "ready": true, "reasons": [], "notes": [] })));
+    assert_eq!(
+        (ready.status, ready.json()),
+        (StatusCode::OK, json!({ "ready": true, "reasons": [], "notes": [] }))
+    );
     assert_eq!(served.get("/healthz").await.body, "ok\n");
 
     let now = served.fleet.clock.now();
@@ -363,7 +383,10 @@ async fn a_dead_collector_is_said_and_does_not_make_it_unready() {
     );
     let page = words(&served.get("/").await.body);
     assert!(page.contains("· not delivered for 60 s"), "{page}");
-    assert!(page.contains("The collector has taken no traces, logs or metrics for 60 s: connection refused."), "{page}");
+    assert!(
+        page.contains("The collector has taken no traces, logs or metrics for 60 s: connection refused."),
+        "{page}"
+    );
 }
 
 #[tokio::test]
@@ -416,7 +439,12 @@ async fn a_large_fleet_is_summed_up() {
     }
     fleet.live().await;
     let broken = |d: &cachetscope::model::Deployment, request: &str, back, ms| match d.name.as_str() {
-        "cachet-0002" => Told { ms, outcome: Outcome::Fail, error: Some(ErrorType::Check), detail: "status: expected 200, found 500" },
+        "cachet-0002" => Told {
+            ms,
+            outcome: Outcome::Fail,
+            error: Some(ErrorType::Check),
+            detail: "status: expected 200, found 500",
+        },
         _ => usual(d, request, back, ms),
     };
     fleet.rounds(2, broken).await;

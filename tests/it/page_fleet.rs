@@ -10,9 +10,7 @@ use cachetscope::model::{
     Run, Sample, Template, Tls, Version, VersionRange,
 };
 use cachetscope::page;
-use cachetscope::store::{
-    Change, DeploymentRow, Entry, Facts, Increment, Lane, Location, Refused, Store,
-};
+use cachetscope::store::{Change, DeploymentRow, Entry, Facts, Increment, Lane, Location, Refused, Store};
 use tokio::sync::watch;
 
 const SUITE: &str = "cachet";
@@ -108,8 +106,7 @@ impl Fleet {
         for back in (0..count).rev() {
             let scheduled = self.clock.now().minus(PERIOD * back as u32 + Duration::from_secs(6));
             let id = RoundId::new("test", SUITE, scheduled);
-            let round =
-                Arc::new(Round { id, suite: SUITE.into(), scheduled, started: scheduled });
+            let round = Arc::new(Round { id, suite: SUITE.into(), scheduled, started: scheduled });
             let runs = self.deployments.iter().map(|d| self.run(&round, d, back, &how)).collect();
             self.store.commit(Facts { runs, ..Facts::default() }).await.unwrap();
         }

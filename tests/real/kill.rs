@@ -187,7 +187,8 @@ async fn nothing_committed_is_lost_or_changed_by_kills_and_outages() {
     assert!(daemon.stop(), "the last daemon stops well:\n{}", place.log());
 
     let store = Store::open(&place.location(), &Clock::system()).await.unwrap();
-    let waiting: u64 = store.outbox_status().await.unwrap().iter().map(|lane| lane.items + lane.refused).sum();
+    let waiting: u64 =
+        store.outbox_status().await.unwrap().iter().map(|lane| lane.items + lane.refused).sum();
     assert_eq!(waiting, 0, "the outbox is empty:\n{}", place.log());
     let (store_id, committed) = (store.id().to_owned(), committed(&store).await);
     store.close().await;
@@ -196,7 +197,8 @@ async fn nothing_committed_is_lost_or_changed_by_kills_and_outages() {
     let received = collector.received();
     let again = check_spans(&received, &committed, &store_id);
     let series = check_series(&received, &committed, &store_id);
-    let of_fleet = |resource: &crate::parts::collector::Attributes| resource["service.instance.id"] == store_id;
+    let of_fleet =
+        |resource: &crate::parts::collector::Attributes| resource["service.instance.id"] == store_id;
     let records: HashSet<(&str, &str)> = received
         .logs
         .iter()

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Query, Request, State};
-use axum::http::header::CONTENT_SECURITY_POLICY;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_SECURITY_POLICY;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
@@ -81,14 +81,16 @@ async fn unlucky() -> Fleet {
     let detail = "body: expected application/vnd.api+json, found <!DOCTYPE html PUBLIC \"-//W3C//DTD XHTML 1.0 Transitional//EN\">aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
     fleet
         .rounds(1, |d, request, back, ms| match d.db {
-            Flavour::SqlServer => {
-                Told { ms, outcome: Outcome::Fail, error: Some(ErrorType::Check), detail }
-            }
+            Flavour::SqlServer => Told { ms, outcome: Outcome::Fail, error: Some(ErrorType::Check), detail },
             _ => usual(d, request, back, ms),
         })
         .await;
     let now = fleet.clock.now();
-    fleet.store.note_trouble(Lane::Traces, now, "connection to http://127.0.0.1:4318/v1/traces refused (os error 111)");
+    fleet.store.note_trouble(
+        Lane::Traces,
+        now,
+        "connection to http://127.0.0.1:4318/v1/traces refused (os error 111)",
+    );
     fleet.refuse("field resource_spans[0].scope_spans[0].spans[3].trace_id must be 16 bytes long").await;
     fleet
 }
@@ -101,12 +103,19 @@ async fn the_browser_has_no_complaint() {
     let broken = async || ([(CONTENT_SECURITY_POLICY, "default-src 'none'")], Html("<p style='color:red'>x"));
     let url = serve(router.route("/broken", get(broken))).await;
     let control = look(&format!("{url}/broken"), 1).await;
-    assert!(control.console.iter().any(|line| line.contains("Content Security Policy")), "{:?}", control.console);
+    assert!(
+        control.console.iter().any(|line| line.contains("Content Security Policy")),
+        "{:?}",
+        control.console
+    );
 
     for path in ["/", "/deployments/cachet-2.4-postgresql", "/deployments/cachet-2.3-mariadb?request=ping"] {
         let seen = look(&format!("{url}{path}"), 12).await;
         assert_eq!(seen.console, [""; 0], "{path}");
-        assert!(seen.dom.contains("$.data[0].visible: expected 1, found true") || !path.contains("2.4"), "{path}");
+        assert!(
+            seen.dom.contains("$.data[0].visible: expected 1, found true") || !path.contains("2.4"),
+            "{path}"
+        );
         assert!(seen.dom.contains("id=\"away\" class=\"away\" role=\"status\" hidden"), "{path}");
     }
 }
@@ -131,7 +140,9 @@ async fn it_keeps_itself_current_and_open_details_open() {
     }
     fleet.live().await;
     let told = |d: &Deployment, _: &str, _, ms| match d.name.as_str() {
-        "four" => Told { ms, outcome: Outcome::Fail, error: Some(ErrorType::Check), detail: "status: found 500" },
+        "four" => {
+            Told { ms, outcome: Outcome::Fail, error: Some(ErrorType::Check), detail: "status: found 500" }
+        }
         _ => Told::pass(ms),
     };
     fleet.rounds(5, told).await;
@@ -170,7 +181,11 @@ async fn it_says_when_the_daemon_no_longer_answers() {
     };
     let url = serve(router.layer(from_fn_with_state(asked, die))).await;
     let seen = look(&url, 8).await;
-    assert!(seen.dom.contains("This daemon no longer answers (status 503). What you see is from"), "{}", seen.dom);
+    assert!(
+        seen.dom.contains("This daemon no longer answers (status 503). What you see is from"),
+        "{}",
+        seen.dom
+    );
     assert!(seen.dom.contains("<body class=\"old\">"));
     assert!(seen.dom.contains("incidents on postgresql"), "what was shown stays");
 }

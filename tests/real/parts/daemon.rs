@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use cachetscope::store::{Location, default_file};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Files of a daemon that may be started again and again: configuration, state, log.
 pub struct Place {
@@ -31,8 +32,11 @@ impl Place {
         let mut text = String::from("deployments:\n");
         for target in targets {
             let Target { name, version, db, url } = target;
-            writeln!(text, "  - {{ name: {name}, version: {version}, db: {db}, url: \"{url}\", host_group: {name} }}")
-                .expect("a string takes what is written");
+            writeln!(
+                text,
+                "  - {{ name: {name}, version: {version}, db: {db}, url: \"{url}\", host_group: {name} }}"
+            )
+            .expect("a string takes what is written");
         }
         self.write("fleet.yaml", &text);
     }
@@ -114,4 +118,17 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The body of an answer of the daemon's API, when it is 200.
+pub async fn get(address: &str, path: &str) -> Option<String> {
+    let mut stream = tokio::net::TcpStream::connect(address).await.ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.ok()?;
+    let answer = String::from_utf8(answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let chunked = head.to_ascii_lowercase().contains("transfer-encoding");
+    (head.starts_with("HTTP/1.1 200") && !chunked).then(|| body.to_owned())
 }
