@@ -230,10 +230,16 @@ mod tests {
 
     #[tokio::test]
     async fn the_next_address_is_tried_when_one_refuses() {
-        let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let open = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (_stream, peer) = dial(&[closed, open.local_addr().unwrap()]).await.unwrap();
-        assert_eq!(peer, open.local_addr().unwrap());
+        let ipv4 = open.local_addr().unwrap();
+        let ipv6 = format!("[::1]:{}", ipv4.port()).parse().unwrap();
+        let (_stream, peer) = dial(&[ipv6, ipv4]).await.unwrap();
+        assert_eq!(peer, ipv4);
+    }
+
+    #[tokio::test]
+    async fn every_address_that_refused_is_named() {
+        let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let failure = dial(&[closed, closed]).await.unwrap_err();
         assert_eq!(failure.kind, ErrorType::Connect);
         let refused = format!("connection refused by {closed}");

@@ -3,7 +3,7 @@
 //! A capability: it knows deployments only by their URL's needs (TLS, resolver, keep-alive) and
 //! judges nothing. Invariants: [`Session::send`] never fails, what went wrong is data; the phases
 //! follow each other without a gap and sum to the elapsed time exactly; a call costs at most its
-//! timeout and, in memory, its body cap twice and a head of 64 KiB; no header value, query or
+//! timeout and, in memory, its body cap twice and 128 KiB for a head; no header value, query or
 //! credential ever gets into a [`Failure`].
 //!
 //! Deliberately absent: HTTP/2, proxies, cookies, connection pools, DNS caches. A probe is a new
