@@ -89,6 +89,21 @@ async fn each_call_opens_its_own_connection() {
     assert_eq!(connections.load(Ordering::SeqCst), 3);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_sessions_run_beside_each_other() {
+    let target = serve(|stream, _| echo(stream, 1)).await;
+    let client = client();
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..100 {
+        let (mut session, url) = (client.session(&deployment()), url(target, &format!("/{n}/")));
+        tasks.spawn(async move {
+            let exchange = session.send(get(&url)).await;
+            assert!(exchange.body.starts_with(format!("GET /{n}/ ").as_bytes()));
+        });
+    }
+    assert_eq!(tasks.join_all().await.len(), 100);
+}
+
 #[tokio::test]
 async fn a_kept_connection_is_used_again_and_costs_no_handshake() {
     let connections = Arc::new(AtomicUsize::new(0));
@@ -218,7 +233,7 @@ async fn a_refused_connection_names_the_address_and_the_time() {
 
 #[tokio::test]
 async fn a_name_that_does_not_exist_is_a_dns_failure() {
-    let (resolver, ..) = serve_dns(Vec::new(), Duration::ZERO).await;
+    let (resolver, _truths) = serve_dns(Vec::new(), Duration::ZERO).await;
     let mut session = client().session(&Deployment { resolver: Some(resolver), ..deployment() });
     let url = Url::parse("http://absent.example/?token=s3cret").unwrap();
     let exchange = session.send(get(&url)).await;
@@ -232,6 +247,30 @@ async fn a_name_that_does_not_exist_is_a_dns_failure() {
 
     let exchange = self::session().send(get(&Url::parse("http://absent.invalid/").unwrap())).await;
     assert_eq!(exchange.error.as_ref().unwrap().kind, ErrorType::Dns, "{}", detail(&exchange));
+}
+
+#[tokio::test]
+async fn an_unkind_network_does_not_hide_a_name() {
+    let target = serve(|stream, _| echo(stream, 1)).await;
+    let addresses = vec![[127, 0, 0, 1].into()];
+    for (name, least) in [("noisy", 0), ("large", 0), ("lost", 1)] {
+        let (resolver, _truths) = serve_dns(addresses.clone(), Duration::ZERO).await;
+        let mut session = client().session(&Deployment { resolver: Some(resolver), ..deployment() });
+        let url = Url::parse(&format!("http://{name}.example:{}/", target.port())).unwrap();
+        let exchange = session.send(get(&url)).await;
+        assert_eq!((exchange.error.as_ref(), exchange.peer), (None, Some(target)), "{name}");
+        assert!(exchange.phases.get(Phase::Dns) >= Duration::from_secs(least), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_resolver_that_is_not_there_is_named() {
+    let closed = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let mut session = client().session(&Deployment { resolver: Some(closed), ..deployment() });
+    let exchange = session.send(get(&Url::parse("http://cachet.example/").unwrap())).await;
+    assert_eq!(exchange.error.as_ref().unwrap().kind, ErrorType::Dns);
+    let words = format!("the name cachet.example could not be resolved: no resolver answers at {closed}");
+    assert_eq!(detail(&exchange), words);
 }
 
 #[tokio::test]

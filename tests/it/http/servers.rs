@@ -3,14 +3,13 @@
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cachetscope::clock::{Clock, Timestamp};
 use cachetscope::http::{Call, Client, Exchange, HeaderMap, Session};
 use cachetscope::model::{Deployment, Flavour, Method, Redirects, Tls, Version};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::mpsc;
 use url::Url;
@@ -61,49 +60,75 @@ pub async fn read_request<S: AsyncRead + Unpin>(stream: &mut S) -> String {
     String::from_utf8_lossy(&request).into_owned()
 }
 
-/// A DNS server on UDP that answers each A query, after a delay, with `addresses`, and every other
-/// with nothing. Reports when a query came and when its answer was sent.
-pub async fn serve_dns(
-    addresses: Vec<Ipv4Addr>,
-    delay: Duration,
-) -> (SocketAddr, mpsc::Receiver<(Instant, Instant)>, Arc<AtomicUsize>) {
-    let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+/// When a query came, and when its answer was sent.
+pub type DnsTruth = (Instant, Instant);
+
+/// A DNS server that answers each A query, after a delay, with `addresses`, and every other with
+/// nothing. A name that begins with `absent` does not exist; of one with `lost` the first datagram
+/// of each type is lost; for `large` it asks to be asked over TCP; for `noisy` it sends nonsense
+/// first.
+pub async fn serve_dns(addresses: Vec<Ipv4Addr>, delay: Duration) -> (SocketAddr, mpsc::Receiver<DnsTruth>) {
+    let (socket, tcp) = loop {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        if let Ok(tcp) = TcpListener::bind(socket.local_addr().unwrap()).await {
+            break (Arc::new(socket), tcp);
+        }
+    };
     let address = socket.local_addr().unwrap();
     let (truths, receiver) = mpsc::channel(1_000);
-    let queries = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&queries);
+    let for_tcp = addresses.clone();
+    serve_on(tcp, move |mut stream, _| {
+        let addresses = for_tcp.clone();
+        async move {
+            let mut query = vec![0; usize::from(stream.read_u16().await.unwrap())];
+            stream.read_exact(&mut query).await.unwrap();
+            let answer = dns_answer(&query, &addresses, false);
+            stream.write_u16(u16::try_from(answer.len()).unwrap()).await.unwrap();
+            stream.write_all(&answer).await.unwrap();
+        }
+    });
     tokio::spawn(async move {
-        loop {
+        for n in 0.. {
             let mut query = vec![0; 512];
             let (length, from) = socket.recv_from(&mut query).await.unwrap();
             let came = Instant::now();
             query.truncate(length);
-            count.fetch_add(1, Ordering::SeqCst);
-            let (socket, truths, addresses) = (Arc::clone(&socket), truths.clone(), addresses.clone());
+            let begins = |with: &[u8]| query[13..].starts_with(with);
+            if begins(b"lost") && n < 2 {
+                continue;
+            }
+            if begins(b"noisy") {
+                let mut other = dns_answer(&query, &[Ipv4Addr::new(192, 0, 2, 1)], false);
+                other[0] ^= 1;
+                socket.send_to(b"nonsense", from).await.unwrap();
+                socket.send_to(&other, from).await.unwrap();
+            }
+            let answer = dns_answer(&query, &addresses, begins(b"large"));
+            let (socket, truths) = (Arc::clone(&socket), truths.clone());
             tokio::spawn(async move {
                 if delay > Duration::ZERO {
                     tokio::time::sleep(delay).await;
                 }
-                socket.send_to(&dns_answer(&query, &addresses), from).await.unwrap();
+                socket.send_to(&answer, from).await.unwrap();
                 let _ = truths.try_send((came, Instant::now()));
             });
         }
     });
-    (address, receiver, queries)
+    (address, receiver)
 }
 
 /// RFC 1035 §4: the question again, and its answers.
-fn dns_answer(query: &[u8], addresses: &[Ipv4Addr]) -> Vec<u8> {
+fn dns_answer(query: &[u8], addresses: &[Ipv4Addr], truncated: bool) -> Vec<u8> {
     let mut end = 12;
     while query[end] != 0 {
         end += usize::from(query[end]) + 1;
     }
     let is_a = query[end + 1..end + 3] == [0, 1];
     let absent = query[13..].starts_with(b"absent");
-    let answers: &[Ipv4Addr] = if is_a && !absent { addresses } else { &[] };
-    let rcode = if absent { 3 } else { 0 };
+    let answers: &[Ipv4Addr] = if is_a && !absent && !truncated { addresses } else { &[] };
+    let (flags, rcode) = (if truncated { 0x83 } else { 0x81 }, if absent { 3 } else { 0 });
     let mut answer = query[..2].to_vec();
-    answer.extend([0x81, 0x80 | rcode, 0, 1, 0, u8::try_from(answers.len()).unwrap(), 0, 0, 0, 0]);
+    answer.extend([flags, 0x80 | rcode, 0, 1, 0, u8::try_from(answers.len()).unwrap(), 0, 0, 0, 0]);
     answer.extend(&query[12..end + 5]);
     for ip in answers {
         answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
