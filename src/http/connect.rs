@@ -7,13 +7,6 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{
-    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
-};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::net::{DnsError, NetError};
-use hickory_resolver::proto::rr::Name;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -24,7 +17,7 @@ use url::{Host, Url};
 
 use super::exchange::Answer;
 use super::stopwatch::Stopwatch;
-use super::{Failure, in_words, tls};
+use super::{Failure, dns, in_words, tls};
 use crate::clock::Clock;
 use crate::model::{ErrorType, Phase};
 
@@ -42,7 +35,7 @@ pub(super) struct Means {
     /// For `https` only.
     pub tls: Option<Arc<ClientConfig>>,
     /// In place of the system's.
-    pub resolver: Option<TokioResolver>,
+    pub resolver: Option<SocketAddr>,
     pub clock: Clock,
 }
 
@@ -53,7 +46,7 @@ pub(super) async fn open(
     watch: &mut Stopwatch,
     answer: &mut Answer,
 ) -> Result<Stream, Failure> {
-    let addresses = resolve(url, means.resolver.as_ref()).await?;
+    let addresses = resolve(url, means.resolver).await?;
     watch.end(Phase::Dns);
     let (tcp, peer) = dial(&addresses).await?;
     watch.end(Phase::Connect);
@@ -84,30 +77,8 @@ pub(super) async fn open(
     }
 }
 
-/// Asks this one server, every time anew: no cache, no hosts file, no search domains.
-///
-/// # Errors
-/// None that these settings can cause; the library reserves the right.
-pub(super) fn resolver_at(server: SocketAddr) -> Result<TokioResolver, Failure> {
-    let on_port = |mut connection: ConnectionConfig| {
-        connection.port = server.port();
-        connection
-    };
-    // TCP is for answers that do not fit a datagram.
-    let connections = vec![on_port(ConnectionConfig::udp()), on_port(ConnectionConfig::tcp())];
-    let config =
-        ResolverConfig::from_name_servers(vec![NameServerConfig::new(server.ip(), true, connections)]);
-    let mut options = ResolverOpts::default();
-    options.cache_size = 0;
-    options.use_hosts_file = ResolveHosts::Never;
-    TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-        .with_options(options)
-        .build()
-        .map_err(|e| Failure::new(ErrorType::Dns, format!("the resolver {server} cannot be used: {e}")))
-}
-
 /// The addresses of a URL's host, in the order they should be tried; at least one.
-async fn resolve(url: &Url, resolver: Option<&TokioResolver>) -> Result<Vec<SocketAddr>, Failure> {
+async fn resolve(url: &Url, resolver: Option<SocketAddr>) -> Result<Vec<SocketAddr>, Failure> {
     let unresolved = |why: String| {
         let host = url.host_str().unwrap_or_default();
         Failure::new(ErrorType::Dns, format!("the name {host} could not be resolved: {why}"))
@@ -125,11 +96,8 @@ async fn resolve(url: &Url, resolver: Option<&TokioResolver>) -> Result<Vec<Sock
             found.map_err(|e| unresolved(lookup_words(&e)))?.take(ADDRESSES_MAX).collect()
         }
         Some(resolver) => {
-            let mut absolute = Name::from_utf8(name).map_err(|e| unresolved(e.to_string()))?;
-            absolute.set_fqdn(true);
-            let found = Box::pin(resolver.lookup_ip(absolute)).await;
-            let found = found.map_err(|e| unresolved(dns_words(&e)))?;
-            found.iter().take(ADDRESSES_MAX).map(|ip| (ip, port).into()).collect()
+            let found = Box::pin(dns::lookup(resolver, name)).await.map_err(|e| unresolved(e.to_string()))?;
+            found.into_iter().take(ADDRESSES_MAX).map(|ip| (ip, port).into()).collect()
         }
     };
     if addresses.is_empty() { Err(unresolved("it has no address".to_owned())) } else { Ok(addresses) }
@@ -139,16 +107,6 @@ async fn resolve(url: &Url, resolver: Option<&TokioResolver>) -> Result<Vec<Sock
 fn lookup_words(error: &io::Error) -> String {
     let text = error.to_string();
     text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_owned()
-}
-
-fn dns_words(error: &NetError) -> String {
-    match error {
-        error if error.is_nx_domain() => "there is no such name".to_owned(),
-        NetError::Dns(DnsError::NoRecordsFound(_)) => "it has no address".to_owned(),
-        NetError::Dns(DnsError::ResponseCode(code)) => format!("the resolver answered {code}"),
-        NetError::Timeout => "the resolver did not answer".to_owned(),
-        other => other.to_string(),
-    }
 }
 
 /// A TCP connection to the first address that takes one; a slow one is overtaken by the next.
@@ -230,10 +188,16 @@ mod tests {
 
     #[tokio::test]
     async fn the_next_address_is_tried_when_one_refuses() {
-        let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let open = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (_stream, peer) = dial(&[closed, open.local_addr().unwrap()]).await.unwrap();
-        assert_eq!(peer, open.local_addr().unwrap());
+        let ipv4 = open.local_addr().unwrap();
+        let ipv6 = format!("[::1]:{}", ipv4.port()).parse().unwrap();
+        let (_stream, peer) = dial(&[ipv6, ipv4]).await.unwrap();
+        assert_eq!(peer, ipv4);
+    }
+
+    #[tokio::test]
+    async fn every_address_that_refused_is_named() {
+        let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let failure = dial(&[closed, closed]).await.unwrap_err();
         assert_eq!(failure.kind, ErrorType::Connect);
         let refused = format!("connection refused by {closed}");

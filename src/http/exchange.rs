@@ -23,8 +23,9 @@ use super::connect::Stream;
 use super::stopwatch::{Stopwatch, Timed};
 use crate::model::{ErrorType, Phase};
 
-/// The head of an answer, and what is read of a body at once, in bytes.
-pub(super) const HEAD_MAX: usize = 64 * 1024;
+/// Bytes read ahead of the parser, so a head of up to this size is sure to be taken, and one of
+/// twice this size sure to be refused: hyper looks at the limit between two reads.
+const BUFFER_MAX: usize = 64 * 1024;
 
 /// What came of the answer so far; it outlives an exchange that is cut off by a timeout.
 #[derive(Debug, Default)]
@@ -70,7 +71,7 @@ async fn converse(
     answer: &mut Answer,
 ) -> hyper::Result<bool> {
     let io = TokioIo::new(Timed { stream, watch });
-    let (mut sender, connection) = Builder::new().max_buf_size(HEAD_MAX).handshake(io).await?;
+    let (mut sender, connection) = Builder::new().max_buf_size(BUFFER_MAX).handshake(io).await?;
     let mut driven = Driven { connection, finished: false };
 
     let mut response = pin!(sender.send_request(request));
@@ -145,7 +146,7 @@ fn failure(error: &hyper::Error, watch: &Stopwatch, answer: &Answer) -> Failure 
         Some(io::ErrorKind::TimedOut) => (ErrorType::Timeout, format!("{peer} went silent {progress}")),
         Some(_) => (ErrorType::Reset, format!("{peer} reset the connection {progress}")),
         None if error.is_parse_too_large() => {
-            let limit = HEAD_MAX / 1024;
+            let limit = BUFFER_MAX / 1024;
             (
                 ErrorType::Protocol,
                 format!("the headers of {peer} are larger than {limit} KiB, or more than 100"),

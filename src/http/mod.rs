@@ -3,7 +3,7 @@
 //! A capability: it knows deployments only by their URL's needs (TLS, resolver, keep-alive) and
 //! judges nothing. Invariants: [`Session::send`] never fails, what went wrong is data; the phases
 //! follow each other without a gap and sum to the elapsed time exactly; a call costs at most its
-//! timeout and, in memory, its body cap twice and a head of 64 KiB; no header value, query or
+//! timeout and, in memory, its body cap twice and 128 KiB for a head; no header value, query or
 //! credential ever gets into a [`Failure`].
 //!
 //! Deliberately absent: HTTP/2, proxies, cookies, connection pools, DNS caches. A probe is a new
@@ -11,19 +11,18 @@
 
 mod body;
 mod connect;
+mod dns;
 mod exchange;
 mod redirect;
 mod session;
 mod stopwatch;
 mod tls;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hickory_resolver::TokioResolver;
 use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
@@ -44,11 +43,10 @@ struct Shared {
     /// Read when the first HTTPS target appears: they are large, and many fleets need none.
     roots: OnceLock<Arc<RootCertStore>>,
     tls: Mutex<Vec<(Tls, Arc<ClientConfig>)>>,
-    resolvers: Mutex<HashMap<SocketAddr, TokioResolver>>,
 }
 
-/// One request, and how far it may go.
-#[derive(Clone, Debug)]
+/// One request, and how far it may go. No `Debug`: headers and body may hold secrets.
+#[derive(Clone)]
 pub struct Call<'a> {
     pub method: Method,
     /// `http` or `https`. Credentials in it are neither sent nor shown.
@@ -65,7 +63,8 @@ pub struct Call<'a> {
 }
 
 /// What came of a call. Of a redirected one: the phases of all its requests, the rest of the last.
-#[derive(Clone, Debug)]
+/// No `Debug`: what a target answers may hold secrets too.
+#[derive(Clone)]
 pub struct Exchange {
     pub phases: Phases,
     /// None when no answer came. There may be both a status and an error: a body cut short.
@@ -105,12 +104,7 @@ impl Failure {
 
 impl Client {
     pub fn new(clock: Clock) -> Self {
-        Client(Arc::new(Shared {
-            clock,
-            roots: OnceLock::new(),
-            tls: Mutex::default(),
-            resolvers: Mutex::default(),
-        }))
+        Client(Arc::new(Shared { clock, roots: OnceLock::new(), tls: Mutex::default() }))
     }
 
     pub fn session(&self, deployment: &Deployment) -> Session {
@@ -126,16 +120,6 @@ impl Client {
         let config = Arc::new(tls::config(tls, roots, &self.0.clock)?);
         known.push((tls.clone(), Arc::clone(&config)));
         Ok(config)
-    }
-
-    fn resolver(&self, server: SocketAddr) -> Result<TokioResolver, Failure> {
-        let mut known = self.0.resolvers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(resolver) = known.get(&server) {
-            return Ok(resolver.clone());
-        }
-        let resolver = connect::resolver_at(server)?;
-        known.insert(server, resolver.clone());
-        Ok(resolver)
     }
 }
 

@@ -104,8 +104,7 @@ impl Session {
                 return Err(Failure::new(ErrorType::Protocol, detail));
             }
         };
-        let resolver = self.resolver.map(|server| self.client.resolver(server)).transpose()?;
-        Ok(Means { tls, resolver, clock: self.client.0.clock.clone() })
+        Ok(Means { tls, resolver: self.resolver, clock: self.client.0.clock.clone() })
     }
 
     /// The request, and those that redirects lead to.

@@ -125,7 +125,9 @@ pub(super) fn words(error: &Error) -> String {
             "the certificate was issued by an unknown authority; if it is yours, name its CA file".to_owned()
         }
         CertificateError::Revoked => "the certificate was revoked".to_owned(),
-        CertificateError::BadSignature => "the certificate's signature is wrong".to_owned(),
+        CertificateError::BadSignature => {
+            "the certificate was not signed by the authority that it names".to_owned()
+        }
         CertificateError::BadEncoding => "the certificate cannot be read".to_owned(),
         other => format!("the certificate does not hold: {other}"),
     }
