@@ -6,3 +6,5 @@ mod parts;
 
 mod harness;
 mod store;
+mod store_faults;
+mod store_model;
