@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cachetscope::model::{Deployment, Flavour};
-use cachetscope::store::{Lane, Location, Store, StoreError, deployment_key};
+use cachetscope::store::{
+    Change, DeploymentRow, Lane, Location, Retention, Store, StoreError, deployment_key,
+};
 
 use crate::parts::child;
 use crate::parts::facts::{self, RUNS, after, deployment};
@@ -70,6 +72,42 @@ async fn a_locked_store_holds_what_arrives_until_the_lock_goes() {
     held.await.unwrap().unwrap();
     assert!(store.health().trouble().is_none());
     assert_eq!(store.runs(deployment_key(&named(0)), 10).await.unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_is_too_large_gives_up_its_oldest_samples_and_shrinks() {
+    let home = Home::sqlite();
+    let store = home.open().await;
+    let deployments = vec![DeploymentRow::from(&*named(0))];
+    store.change(Change::Fleet { deployments, at: after(0) }).await.unwrap();
+    const HOURS: i64 = 6;
+    for n in 0..HOURS * 10 {
+        let mut facts = facts::simple_facts(after(360 * n), &named(0));
+        facts.runs[0].samples[0].detail = "x".repeat(20_000);
+        store.commit(facts).await.unwrap();
+    }
+    let full = store.size_bytes().await.unwrap();
+    assert!(full > 1_200_000, "{full}");
+    let now = after(3_600 * HOURS - 1);
+    let retain = async |bytes_max| {
+        let retention = Retention { bytes_max, ..Retention::default() };
+        store.change(Change::Retain { retention, now }).await.unwrap()
+    };
+    assert_eq!(retain(2 * full).await, 0, "neither old nor too large");
+    let gone = retain(full / 2).await;
+    assert!((20..=40).contains(&gone), "{gone} of 60 samples went to halve the file");
+    let oldest = store.runs(deployment_key(&named(0)), 100).await.unwrap().pop().unwrap().started;
+    assert_eq!(oldest, after(360 * i64::try_from(gone).unwrap()), "the oldest went");
+    assert_eq!(
+        home.number("SELECT CAST(SUM(samples) AS BIGINT) FROM hours").await,
+        i64::try_from(gone).unwrap()
+    );
+    let shrunk = store.size_bytes().await.unwrap();
+    assert!(shrunk <= full / 2, "{full} bytes became {shrunk}, not half of it");
+
+    // Whatever the size, the hour that still grows is not summed up.
+    while retain(1).await > 0 {}
+    assert_eq!(store.runs(deployment_key(&named(0)), 100).await.unwrap().len(), 10);
 }
 
 /// What `PRAGMA integrity_check` found, as `ok` or its words.
