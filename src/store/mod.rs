@@ -251,3 +251,34 @@ async fn identity(pool: &Pool, clock: &Clock) -> Result<String, sqlx::Error> {
 pub fn default_file(state_dir: &Path) -> PathBuf {
     state_dir.join("cachetscope.db")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locations_are_files_or_postgres_urls() {
+        let file = |text| Location::parse(text).unwrap();
+        for text in ["state/x.db", "sqlite:state/x.db", "sqlite://state/x.db"] {
+            assert_eq!(file(text), Location::File("state/x.db".into()));
+        }
+        assert_eq!(file("sqlite:///var/x.db"), Location::File("/var/x.db".into()));
+        assert!(matches!(file("postgresql://h/d"), Location::Postgres(_)));
+    }
+
+    #[test]
+    fn what_is_no_location_is_named_without_its_password() {
+        for text in ["", "sqlite:", ":memory:", "mysql://root:hunter2@h/d"] {
+            let words = Location::parse(text).unwrap_err().to_string();
+            assert!(words.contains("expected a file, `sqlite:FILE` or `postgres://…`"), "{words}");
+            assert!(!words.contains("hunter2"), "{words}");
+        }
+    }
+
+    #[test]
+    fn a_location_hides_the_password_of_its_url() {
+        let location = Location::parse("postgres://me:hunter2@db.example:5433/fleet?sslkey=x").unwrap();
+        assert_eq!(location.to_string(), "postgres://db.example/fleet");
+        assert_eq!(format!("{location:?}"), "Location(postgres://db.example/fleet)");
+    }
+}

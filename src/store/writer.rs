@@ -25,6 +25,18 @@ pub(super) enum Job {
     Close(oneshot::Sender<()>),
 }
 
+impl Job {
+    /// Whether something new waits in the outbox once this is done.
+    fn fills_outbox(&self) -> bool {
+        match self {
+            Job::Facts(facts, _) => !facts.outbox.is_empty(),
+            Job::Change(Change::Snapshot { entries, .. } | Change::Gauges(entries), _) => !entries.is_empty(),
+            Job::Change(Change::Retry(_), _) => true,
+            Job::Change(..) | Job::Close(_) => false,
+        }
+    }
+}
+
 /// Everything that is written besides facts. Each is one transaction, or part of one.
 #[derive(Debug)]
 pub enum Change {
@@ -130,7 +142,6 @@ impl Writer {
                 next = if group.len() < GROUP_MAX { queue.try_recv().ok() } else { None };
             }
             self.commit_patiently(group, &queue).await;
-            self.outbox_changed.send_replace(());
         }
         self.connection = None;
         self.pool.close().await;
@@ -152,6 +163,9 @@ impl Writer {
                     let elapsed = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
                     self.health.commit_ns.fetch_add(elapsed, Ordering::Relaxed);
                     self.health.set(self.clock.now(), None);
+                    if group.iter().any(Job::fills_outbox) {
+                        self.outbox_changed.send_replace(());
+                    }
                     for (job, touched) in group.drain(..).zip(touched) {
                         answer(job, Ok(touched));
                     }

@@ -13,3 +13,5 @@ mod page;
 #[path = "../it/page_fleet.rs"]
 mod page_fleet;
 mod store;
+mod store_faults;
+mod store_model;

@@ -57,6 +57,7 @@ on_both! {
     failures_are_the_newest_that_did_not_pass,
     request_times_are_of_answered_first_attempts,
     a_zero_byte_in_a_text_loses_nothing,
+    the_outbox_says_when_something_new_waits,
     the_store_keeps_its_identity,
     a_store_of_a_newer_program_is_refused,
 }
@@ -678,6 +679,22 @@ async fn a_zero_byte_in_a_text_loses_nothing(home: Home) {
     store.commit(facts).await.unwrap();
     let failure = &store.failures(after(0), 1).await.unwrap()[0];
     assert_eq!(failure.sample.detail, "found `a\u{fffd}b`");
+}
+
+async fn the_outbox_says_when_something_new_waits(home: Home) {
+    let store = home.open().await;
+    let mut changed = store.outbox_changed();
+    changed.mark_unchanged();
+    store.commit(facts::simple_facts(after(0), &three())).await.unwrap();
+    assert!(changed.has_changed().unwrap());
+    changed.mark_unchanged();
+
+    // An exporter that woke itself by what it delivered would never rest.
+    drain(&store, Lane::Traces).await;
+    fleet(&store, after(0), &[three()]).await;
+    assert!(!changed.has_changed().unwrap());
+    store.change(Change::Gauges(vec![facts::entry(Lane::Gauges, after(0), &[1])])).await.unwrap();
+    assert!(changed.has_changed().unwrap());
 }
 
 async fn the_store_keeps_its_identity(home: Home) {

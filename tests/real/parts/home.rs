@@ -24,7 +24,10 @@ impl Home {
     }
 
     pub async fn postgres() -> Self {
-        let url = Postgres::shared().fresh_database().await;
+        Self::postgres_at(Postgres::shared().fresh_database().await)
+    }
+
+    pub fn postgres_at(url: String) -> Self {
         Home { location: Location::Postgres(url), clock: Clock::manual(START), _dir: None }
     }
 

@@ -6,6 +6,7 @@
 //! This is a vocabulary for every file of these tests; not every word is in use at all times.
 #![allow(dead_code)]
 
+pub mod child;
 pub mod collector;
 pub mod daemon;
 pub mod facts;
