@@ -196,3 +196,117 @@ fn slower_than_before(latest: &RequestTable, previous: &RequestTable, rise: Opti
     };
     Question { question, answer, note, answered: false, evidence: rise.map(|_| "/#requests".to_owned()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::page::board::Probed;
+    use crate::page::requests::RequestTable;
+    use crate::store::{DeploymentRow, RequestTimes};
+
+    /// (environment, flavour, request, median in ms, samples, failures)
+    type Row = (&'static str, Flavour, &'static str, u64, u32, u32);
+
+    fn table(version: &str, rows: &[Row]) -> RequestTable {
+        let probed: Vec<Probed> = rows
+            .iter()
+            .map(|&(environment, db, request, ms, samples, failures)| Probed {
+                row: DeploymentRow {
+                    key: 0,
+                    name: format!("{environment}-{db}-{request}"),
+                    version: crate::model::Version::parse(version).unwrap(),
+                    db,
+                    environment: environment.into(),
+                    digest: String::new(),
+                    url: String::new(),
+                    retired: None,
+                },
+                runs: Vec::new(),
+                reason: None,
+                times: vec![RequestTimes {
+                    request: request.into(),
+                    samples,
+                    failures,
+                    median_ns: Some(ms * 1_000_000),
+                    p90_ns: None,
+                    recent_ns: Vec::new(),
+                    last: crate::model::Outcome::Pass,
+                }],
+            })
+            .collect();
+        RequestTable::new(&probed, 1_000)
+    }
+
+    use Flavour::{Mariadb, Postgresql, Sqlite};
+
+    #[test]
+    fn the_largest_factor_is_within_one_environment() {
+        let table = table(
+            "3.0.0",
+            &[
+                ("staging", Sqlite, "incidents", 10, 20, 0),
+                ("staging", Postgresql, "incidents", 16, 30, 0),
+                ("production", Mariadb, "incidents", 90, 20, 0),
+                ("staging", Sqlite, "ping", 3, 20, 0),
+                ("staging", Postgresql, "ping", 4, 20, 0),
+            ],
+        );
+        let factor = largest_factor(&table).unwrap();
+        assert_eq!(
+            (factor.request.as_str(), factor.db, factor.fastest_db),
+            ("incidents", Postgresql, Sqlite)
+        );
+        assert_eq!((factor.samples, factor.fastest_samples), (Count(30), Count(20)));
+        assert!((factor.factor - 1.6).abs() < 1e-9);
+        let question = slow_database(&table, Some(&factor));
+        assert_eq!(question.answer, "incidents on postgresql");
+        assert_eq!(
+            question.note,
+            "1.6× the fastest, sqlite: 16.0 ms against 10.0 ms. Indicative: medians of 30 and 20 samples, no \
+             interval yet."
+        );
+    }
+
+    #[test]
+    fn few_samples_and_error_pages_answer_nothing() {
+        let few = table("3.0.0", &[("s", Sqlite, "a", 10, 20, 0), ("s", Postgresql, "a", 90, 9, 0)]);
+        let failing = table("3.0.0", &[("s", Sqlite, "a", 1, 20, 3), ("s", Postgresql, "a", 90, 20, 0)]);
+        for table in [few, failing] {
+            assert_eq!(largest_factor(&table), None);
+            let question = slow_database(&table, None);
+            assert!(!question.answered && question.note.contains("10 samples"), "{question:?}");
+        }
+    }
+
+    #[test]
+    fn a_small_factor_stands_out_nowhere() {
+        let table = table("3.0.0", &[("s", Sqlite, "a", 100, 20, 0), ("s", Mariadb, "a", 109, 20, 0)]);
+        assert_eq!(slow_database(&table, largest_factor(&table).as_ref()).answer, "none stands out");
+        assert!(table.rows[0].cells.iter().flatten().all(|cell| !cell.slowest));
+    }
+
+    #[test]
+    fn a_rise_is_told_and_never_judged() {
+        let latest = table("3.0.0", &[("s", Sqlite, "a-b", 12, 20, 0), ("s", Mariadb, "a-b", 10, 20, 0)]);
+        let before = table("2.4.1", &[("s", Sqlite, "a-b", 10, 30, 0), ("s", Postgresql, "a-b", 1, 20, 0)]);
+        let rise = largest_rise(&latest, &before);
+        let question = slower_than_before(&latest, &before, rise.as_ref());
+        assert!(!question.answered);
+        assert_eq!(question.answer, "nothing is judged yet");
+        assert_eq!(
+            question.note,
+            "No verdict. The largest rise of unpaired medians is a-b on sqlite: +20 % against 2.4.1, 20 and 30 \
+             samples."
+        );
+        let none = slower_than_before(&before, &latest, largest_rise(&before, &latest).as_ref());
+        assert_eq!(none.note, "No verdict. No unpaired median rose against 3.0.0.");
+    }
+
+    #[test]
+    fn without_data_each_question_says_what_would_fill_it() {
+        let nothing = RequestTable::new(&[], 1);
+        for question in questions(&nothing, &nothing, None, None) {
+            assert!(!question.answered && !question.note.is_empty() && question.evidence.is_none());
+        }
+    }
+}

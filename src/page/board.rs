@@ -1,8 +1,8 @@
 //! One reading of the store for everyone who looks, however many they are.
 //!
 //! The cost of a reading is bounded: rows per deployment shrink as the fleet grows, and the next
-//! reading waits ten times as long as the last one took (at least two seconds), so that watching
-//! the page never takes more than a tenth of one core from the probes.
+//! reading waits ten times as long as the last one took (two seconds at least, thirty at most), so
+//! that watching the page takes no more than a tenth of one core from the probes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::store::{DeploymentRow, FailureRow, RequestTimes, RunRow, SampleRow, Store, StoreError};
 
 const FRESH_MIN: Duration = Duration::from_secs(2);
+const FRESH_MAX: Duration = Duration::from_secs(30);
 const FRESH_PER_COST: u32 = 10;
 /// Runs, and samples, that one reading takes in all; each deployment gets its share, within bounds.
 const ROWS_MAX: usize = 60_000;
@@ -25,7 +26,7 @@ const SAMPLES_EACH: (usize, usize) = (60, 2_000);
 /// Broken deployments whose very check is looked up; the others say it on their own page.
 const REASONS_MAX: usize = 100;
 /// Failures that are read, and how old they may be.
-const FAILURES_MAX: u32 = 300;
+pub const FAILURES_MAX: u32 = 300;
 pub const FAILURES_WINDOW: Duration = Duration::from_secs(24 * 3_600);
 /// Queries under way at once; the store has four connections, one of them for its writer.
 const QUERIES_MAX: usize = 2;
@@ -87,7 +88,7 @@ impl Board {
         }
         let started = Instant::now();
         let overview = Arc::new(Overview::new(&self.read(now).await?));
-        let fresh_for = FRESH_MIN.max(started.elapsed() * FRESH_PER_COST);
+        let fresh_for = (started.elapsed() * FRESH_PER_COST).clamp(FRESH_MIN, FRESH_MAX);
         *cached = Some(Cached { overview: overview.clone(), fresh_for });
         Ok(overview)
     }

@@ -16,6 +16,7 @@ use super::App;
 use super::api::unknown;
 use super::assets::HASH;
 use super::evidence::Evidence;
+use super::format::Time;
 use super::matrix::Deployment;
 use super::problem::{Document, Problem};
 use super::view::{Overview, State as Live};
@@ -25,6 +26,8 @@ use crate::model::Phase;
 const FULL_MAX: usize = 3;
 /// Broken deployments of a summed-up cell that are shown in full.
 const BROKEN_MAX: usize = 3;
+/// Characters of a failure's words that are shown; its deployment's page has all of them.
+const DETAIL_MAX: usize = 180;
 /// Versions that are shown without being asked for.
 const VERSIONS_MAX: usize = 10;
 
@@ -32,6 +35,8 @@ const VERSIONS_MAX: usize = 10;
 #[template(path = "overview.html")]
 struct OverviewPage<'a> {
     hash: &'a str,
+    /// What relative times are relative to: the reading may be some seconds old.
+    now: &'a Time,
     view: &'a Overview,
     notices: &'a [String],
 }
@@ -69,10 +74,26 @@ fn summary(cell: &[Deployment]) -> Summary<'_> {
     Summary { outcomes, broken }
 }
 
+/// The beginning of a text where there is no room for all of it.
+fn short(text: &str) -> String {
+    match text.char_indices().nth(DETAIL_MAX) {
+        Some((end, _)) => format!("{}…", unbroken(&text[..end])),
+        None => unbroken(text),
+    }
+}
+
+/// Keeps a number and its unit on one line.
+fn unbroken(text: &str) -> String {
+    text.replace(" ms", "\u{a0}ms").replace(" %", "\u{a0}%")
+}
+
 pub async fn overview(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     let notices = app.notices.borrow().clone();
     match app.board.overview().await {
-        Ok(view) => render(StatusCode::OK, &OverviewPage { hash: &HASH, view: &view, notices: &notices }),
+        Ok(view) => {
+            let now = Time(app.clock.now());
+            render(StatusCode::OK, &OverviewPage { hash: &HASH, now: &now, view: &view, notices: &notices })
+        }
         Err(error) => problem(error.into(), &headers),
     }
 }

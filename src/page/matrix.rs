@@ -110,6 +110,11 @@ impl Deployment {
         self.outcome.is_some_and(is_broken)
     }
 
+    /// The median, unless nothing is answered now: then an hour's median would look like health.
+    pub fn current_median(&self) -> Option<Ns> {
+        self.median_ns.filter(|_| self.outcome != Some(Outcome::Unreachable))
+    }
+
     /// The word of its state, which is also the class and the symbol's name.
     pub fn word(&self) -> &'static str {
         self.outcome.map_or("waiting", Outcome::as_str)

@@ -13,10 +13,11 @@ use crate::model::{Phase, Phases};
 /// Rounds that a line shows.
 pub const ROUNDS_MAX: usize = 40;
 
-const WIDTH: f64 = 140.0;
-const HEIGHT: f64 = 30.0;
-/// Room for the stroke and the marks.
+const WIDTH: f64 = 150.0;
+const HEIGHT: f64 = 34.0;
+/// Room for the stroke at the sides and the top, and for the marks at the bottom.
 const MARGIN: f64 = 3.0;
+const FLOOR: f64 = 7.0;
 
 /// What goes from the bottom to the top of a line; shared by all lines that are to be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -42,7 +43,7 @@ impl Scale {
     fn y(self, value: u64) -> f64 {
         let span = self.high_ns.saturating_sub(self.low_ns).max(1) as f64;
         let part = value.saturating_sub(self.low_ns) as f64 / span;
-        HEIGHT - MARGIN - part.min(1.0) * (HEIGHT - 2.0 * MARGIN)
+        HEIGHT - FLOOR - part.min(1.0) * (HEIGHT - FLOOR - MARGIN)
     }
 }
 
@@ -73,6 +74,7 @@ impl fmt::Display for Line<'_> {
              <title>{}</title>",
             self.label(points)
         )?;
+        write!(f, "<path class=\"floor\" d=\"M0 {0}H{WIDTH}\"/>", HEIGHT - 0.5)?;
         let step = (WIDTH - 2.0 * MARGIN) / (ROUNDS_MAX - 1) as f64;
         let x = |i: usize| WIDTH - MARGIN - step * (points.len() - 1 - i) as f64;
         let mut marks = String::new();
@@ -80,7 +82,7 @@ impl fmt::Display for Line<'_> {
         let mut stretches = Vec::new();
         for (i, point) in points.iter().enumerate() {
             if point.broken {
-                write!(marks, "M{:.1} {:.1}l3 3m0 -3l-3 3", x(i) - 1.5, HEIGHT - 4.0)?;
+                write!(marks, "M{:.1} {HEIGHT}v-5", x(i))?;
             }
             match point.median_ns {
                 Some(Ns(ns)) => write!(open, "{:.1},{:.1} ", x(i), self.scale.y(ns))?,

@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::answers::{Change, Factor, Question, largest_factor, largest_rise, questions};
-use super::board::{Probed, Reading, same_version};
+use super::board::{FAILURES_MAX, Probed, Reading, same_version};
 use super::format::{Count, Time};
 use super::health::Health;
 use super::matrix::{Matrix, OutcomeName, detail};
@@ -16,7 +16,7 @@ use crate::model::{ErrorType, Outcome, TraceId};
 use crate::store::{DeploymentRow, FailureRow};
 
 /// Groups of failures that are shown.
-const FAILURE_GROUPS_MAX: usize = 20;
+const FAILURE_GROUPS_MAX: usize = 12;
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Overview {
@@ -35,6 +35,8 @@ pub struct Overview {
     pub requests: RequestTable,
     /// Newest first, equal ones together; of the last 24 hours.
     pub failures: Vec<FailureGroup>,
+    /// How many samples that did not pass were read, if there may be more; else null.
+    pub failures_cut: Option<Count>,
     pub health: Health,
 }
 
@@ -67,7 +69,7 @@ pub enum State {
     StoreTrouble,
 }
 
-/// A request that failed the same way again and again.
+/// Requests of one deployment that failed the same way, again and again.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct FailureGroup {
     pub last: Time,
@@ -76,7 +78,7 @@ pub struct FailureGroup {
     pub times: Count,
     pub deployment: String,
     pub version: String,
-    pub request: String,
+    pub requests: Vec<String>,
     #[schema(value_type = OutcomeName)]
     pub outcome: Outcome,
     /// `error.type` of the last one.
@@ -108,6 +110,8 @@ impl Overview {
             matrix,
             requests: latest,
             failures: groups(&reading.failures, &reading.known),
+            failures_cut: (reading.failures.len() >= FAILURES_MAX as usize)
+                .then(|| reading.failures.len().into()),
             health: reading.health.clone(),
         }
     }
@@ -159,13 +163,34 @@ fn groups(failures: &[FailureRow], known: &[DeploymentRow]) -> Vec<FailureGroup>
             times: Count(1),
             deployment: deployment.map_or_else(|| "(forgotten)".into(), |d| d.name.clone()),
             version: deployment.map(|d| d.version.to_string()).unwrap_or_default(),
-            request: sample.request.clone(),
+            requests: vec![sample.request.clone()],
             outcome: sample.outcome,
             error: sample.error,
             detail: detail(sample),
             trace: failure.trace,
         });
     }
+    let mut groups = merge(groups);
     groups.truncate(FAILURE_GROUPS_MAX);
     groups
+}
+
+/// Requests that fail in the same words on the same deployment are one failure.
+fn merge(groups: Vec<FailureGroup>) -> Vec<FailureGroup> {
+    let mut merged: Vec<FailureGroup> = Vec::new();
+    for group in groups {
+        let same = |other: &&mut FailureGroup| {
+            (&other.deployment, &other.version, other.outcome, other.error, &other.detail)
+                == (&group.deployment, &group.version, group.outcome, group.error, &group.detail)
+        };
+        match merged.iter_mut().find(same) {
+            Some(other) => {
+                other.times.0 += group.times.0;
+                other.first = other.first.min(group.first);
+                other.requests.extend(group.requests);
+            }
+            None => merged.push(group),
+        }
+    }
+    merged
 }

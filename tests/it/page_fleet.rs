@@ -129,7 +129,7 @@ impl Fleet {
                 // Between -1 and 1, most often near 0, the same in every run of the tests.
                 let hash = round.id.hash_of(&[&deployment.name, &request.name]);
                 let noise = (hash % 1_000) as f64 / 1_000.0 + (hash / 1_000 % 1_000) as f64 / 1_000.0 - 1.0;
-                let told = how(deployment, &request.name, back, BASE_MS[i] * (1.0 + 0.12 * noise));
+                let told = how(deployment, &request.name, back, BASE_MS[i] * (1.0 + 0.3 * noise));
                 if gone {
                     return Sample {
                         request: request.clone(),

@@ -247,7 +247,7 @@ async fn it_is_worth_looking_at() {
     let dark = "--blink-settings=preferredColorScheme=0";
     screenshot(&url, "page-light.png", "1220,1500", &[]).await;
     screenshot(&url, "page-dark.png", "1220,1500", &[dark]).await;
-    screenshot(&format!("{url}/framed?path=/"), "page-phone.png", "500,3400", &[]).await;
+    screenshot(&format!("{url}/framed?path=/"), "page-phone.png", "390,3200", &[]).await;
     let evidence = format!("{url}/deployments/cachet-2.4-postgresql");
     screenshot(&evidence, "page-deployment.png", "1220,1700", &[]).await;
 }
