@@ -113,8 +113,6 @@ attributes! {
     SERVICE_INSTANCE = "service.instance.id";
 
     TARGET_VERSION = "cachetscope.target.version";
-    /// What the deployment says of itself, where that was asked.
-    REPORTED_VERSION = "cachetscope.target.reported_version";
     DEPLOYMENT = "cachetscope.deployment.name";
     ENVIRONMENT = "deployment.environment.name";
     /// The flavour: see [`crate::model::Flavour`].

@@ -8,6 +8,7 @@ mod parts;
 
 mod harness;
 mod kill;
+mod names;
 mod outage;
 mod page;
 #[path = "../it/page_fleet.rs"]
