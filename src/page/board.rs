@@ -4,6 +4,7 @@
 //! reading waits ten times as long as the last one took (two seconds at least, thirty at most), so
 //! that watching the page takes no more than a tenth of one core from the probes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use super::health::Health;
 use super::standing::{WINDOW, standing};
 use super::view::Overview;
 use crate::clock::{Clock, Timestamp};
+use crate::model::Version;
 use crate::store::{DeploymentRow, FailureRow, RequestTimes, RunRow, SampleRow, Store, StoreError};
 
 const FRESH_MIN: Duration = Duration::from_secs(2);
@@ -49,6 +51,8 @@ pub struct Reading {
 /// One deployment with its last runs.
 pub struct Probed {
     pub row: DeploymentRow,
+    /// 0 for the latest version of its environment, 1 for the one before it, and so on.
+    pub rank: usize,
     /// Newest first.
     pub runs: Vec<RunRow>,
     /// The first sample that decided the outcome of the last run, when that is not a pass.
@@ -102,10 +106,11 @@ impl Board {
         let known = self.store.deployments().await?;
         let living: Vec<DeploymentRow> = known.iter().filter(|d| d.retired.is_none()).cloned().collect();
         let runs_max = share(living.len(), RUNS_EACH);
-        let mut fleet: Vec<Probed> = stream::iter(living)
-            .map(async |row| {
+        let ranks = ranks(&living);
+        let mut fleet: Vec<Probed> = stream::iter(living.into_iter().zip(ranks))
+            .map(async |(row, rank)| {
                 let runs = self.store.runs(row.key, runs_max).await?;
-                Ok::<_, StoreError>(Probed { row, runs, reason: None, times: Vec::new() })
+                Ok::<_, StoreError>(Probed { row, rank, runs, reason: None, times: Vec::new() })
             })
             .buffered(QUERIES_MAX)
             .try_collect()
@@ -146,17 +151,26 @@ impl Board {
 
     /// Request by request, of the latest version and the one before.
     async fn read_times(&self, fleet: &mut [Probed], at: Timestamp) -> Result<u32, StoreError> {
-        let compared: usize = fleet.chunk_by(same_version).take(2).map(<[Probed]>::len).sum();
-        let samples_max = share(compared, SAMPLES_EACH);
-        for probed in &mut fleet[..compared] {
+        let samples_max = share(fleet.iter().filter(|d| d.rank <= 1).count(), SAMPLES_EACH);
+        for probed in fleet.iter_mut().filter(|d| d.rank <= 1) {
             probed.times = self.store.request_times(probed.row.key, at.minus(WINDOW), samples_max).await?;
         }
         Ok(samples_max)
     }
 }
 
-pub fn same_version(a: &Probed, b: &Probed) -> bool {
-    a.row.version == b.row.version
+/// The place of each one's version within its environment; expects the newest version first.
+fn ranks(living: &[DeploymentRow]) -> Vec<usize> {
+    let mut versions: HashMap<&str, Vec<&Version>> = HashMap::new();
+    let mut ranks = Vec::with_capacity(living.len());
+    for DeploymentRow { environment, version, .. } in living {
+        let known = versions.entry(environment).or_default();
+        if known.last() != Some(&version) {
+            known.push(version);
+        }
+        ranks.push(known.len() - 1);
+    }
+    ranks
 }
 
 /// What each of so many may read, within bounds.
@@ -167,6 +181,28 @@ fn share(deployments: usize, (least, most): (usize, usize)) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_latest_version_is_the_latest_of_its_environment() {
+        let row = |version: &str, environment: &str| DeploymentRow {
+            key: 0,
+            name: String::new(),
+            version: Version::parse(version).unwrap(),
+            db: crate::model::Flavour::Sqlite,
+            environment: environment.into(),
+            digest: String::new(),
+            url: String::new(),
+            retired: None,
+        };
+        let fleet = [
+            row("3.0.0", "staging"),
+            row("3.0.0", "staging"),
+            row("2.4.1", "production"),
+            row("2.4.1", "staging"),
+            row("2.3.18", "production"),
+        ];
+        assert_eq!(ranks(&fleet), [0, 0, 0, 1, 1]);
+    }
 
     #[test]
     fn a_larger_fleet_reads_less_of_each() {

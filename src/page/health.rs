@@ -74,12 +74,12 @@ pub struct SuiteHealth {
     pub last_round: Option<Time>,
     pub missed: Count,
     pub late: Count,
-    pub overlapped: Count,
+    pub overlapping: Count,
 }
 
 impl SuiteHealth {
     pub fn is_well(&self) -> bool {
-        [self.missed, self.late, self.overlapped].iter().all(Count::is_zero)
+        [self.missed, self.late, self.overlapping].iter().all(Count::is_zero)
     }
 }
 
@@ -109,7 +109,7 @@ impl Health {
             match ROUND_COUNTERS.iter().position(|name| *name == metric) {
                 Some(0) => health.missed.0 += count,
                 Some(1) => health.late.0 += count,
-                _ => health.overlapped.0 += count,
+                _ => health.overlapping.0 += count,
             }
         }
         let (commits, total) = store.health().commits();
@@ -167,7 +167,7 @@ fn either(words: &[&str]) -> String {
 /// The suite that a series' attributes name.
 fn suite_of(attributes: &str) -> String {
     let pairs: Vec<(String, serde_json::Value)> = serde_json::from_str(attributes).unwrap_or_default();
-    let suite = pairs.iter().find(|(name, _)| name == "suite" || name.ends_with("suite.name"));
+    let suite = pairs.iter().find(|(name, _)| name == names::SUITE);
     suite.and_then(|(_, value)| value.as_str()).unwrap_or("(no suite)").to_owned()
 }
 
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn the_suite_is_read_from_the_attributes() {
         assert_eq!(suite_of(r#"[["cachetscope.suite.name","cachet"]]"#), "cachet");
-        assert_eq!(suite_of(r#"[["suite","cachet-writes"]]"#), "cachet-writes");
+        assert_eq!(suite_of(r#"[["a",1],["cachetscope.suite.name","cachet-writes"]]"#), "cachet-writes");
         assert_eq!(suite_of("nonsense"), "(no suite)");
     }
 }

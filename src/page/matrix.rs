@@ -129,8 +129,8 @@ impl Deployment {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct VersionRow {
     pub version: String,
-    /// `latest` or `previous`; null for the others.
-    pub tag: Option<&'static str>,
+    /// `latest` or `previous`; with several environments `latest in staging`.
+    pub tags: Vec<String>,
     /// What the lines of this row share.
     pub scale: Scale,
     /// One for each of the matrix's flavours, in their order.
@@ -157,14 +157,13 @@ impl Matrix {
         flavours.sort_unstable();
         flavours.dedup();
         let first = reading.fleet.first().map(|d| &d.row.environment);
+        let several_environments = reading.fleet.iter().any(|d| Some(&d.row.environment) != first);
         let rows = reading.fleet.chunk_by(|a, b| a.row.version == b.row.version);
-        let versions = rows.enumerate().map(|(rank, probed)| version_row(rank, probed, &flavours, reading));
-        Matrix {
-            versions: versions.collect(),
-            flavours,
-            rounds_max: reading.runs_max,
-            several_environments: reading.fleet.iter().any(|d| Some(&d.row.environment) != first),
-        }
+        let versions = rows.map(|probed| {
+            let tags = tags(probed, several_environments);
+            version_row(probed, tags, &flavours, reading)
+        });
+        Matrix { versions: versions.collect(), flavours, rounds_max: reading.runs_max, several_environments }
     }
 
     pub fn deployments(&self) -> impl Iterator<Item = &Deployment> {
@@ -172,7 +171,20 @@ impl Matrix {
     }
 }
 
-fn version_row(rank: usize, probed: &[Probed], flavours: &[Flavour], reading: &Reading) -> VersionRow {
+/// What place a version has in which environment.
+fn tags(probed: &[Probed], several_environments: bool) -> Vec<String> {
+    let mut places: Vec<(usize, &str)> =
+        probed.iter().map(|d| (d.rank, d.row.environment.as_str())).collect();
+    places.sort_unstable();
+    places.dedup();
+    let tag = |(rank, environment): (usize, &str)| {
+        let place = *["latest", "previous"].get(rank)?;
+        Some(if several_environments { format!("{place} in {environment}") } else { place.to_owned() })
+    };
+    places.into_iter().filter_map(tag).collect()
+}
+
+fn version_row(probed: &[Probed], tags: Vec<String>, flavours: &[Flavour], reading: &Reading) -> VersionRow {
     let mut cells: Vec<Vec<Deployment>> = vec![Vec::new(); flavours.len()];
     for d in probed {
         let standing = standing(&d.runs, reading.at);
@@ -185,7 +197,7 @@ fn version_row(rank: usize, probed: &[Probed], flavours: &[Flavour], reading: &R
     let points = cells.iter().flatten().flat_map(|d| &d.rounds);
     VersionRow {
         version: probed.first().map(|d| d.row.version.to_string()).unwrap_or_default(),
-        tag: ["latest", "previous"].get(rank).copied(),
+        tags,
         scale: Scale::of(points.filter_map(|p| p.median_ns).map(|ns| ns.0)),
         cells,
     }

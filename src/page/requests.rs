@@ -1,4 +1,4 @@
-//! The requests of one version, by environment and flavour.
+//! The requests of one version of each environment, by environment and flavour.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub const FACTOR_MIN: f64 = 1.1;
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct RequestTable {
-    /// The version; null when nothing is deployed.
+    /// The version, where it is one for all environments; else null, and each column has its own.
     pub version: Option<String>,
     pub columns: Vec<Column>,
     pub rows: Vec<RequestRow>,
@@ -34,6 +34,7 @@ pub struct Column {
     #[schema(value_type = String, example = "postgresql")]
     pub db: Flavour,
     pub environment: String,
+    pub version: String,
     /// With several deployments a median is the median of theirs.
     pub deployments: Vec<String>,
 }
@@ -65,10 +66,11 @@ impl RequestCell {
 }
 
 impl RequestTable {
-    /// Of the deployments of one version.
-    pub fn new(probed: &[Probed], samples_max: u32) -> Self {
+    /// Of the deployments of one version of each environment.
+    pub fn new<'a>(probed: impl Iterator<Item = &'a Probed>, samples_max: u32) -> Self {
+        let probed: Vec<&Probed> = probed.collect();
         let mut groups: BTreeMap<(&str, Flavour), Vec<&Probed>> = BTreeMap::new();
-        for d in probed {
+        for d in &probed {
             groups.entry((&d.row.environment, d.row.db)).or_default().push(d);
         }
         let mut rows: BTreeMap<&str, Vec<Option<RequestCell>>> = BTreeMap::new();
@@ -87,6 +89,7 @@ impl RequestTable {
             .map(|((environment, db), group)| Column {
                 db: *db,
                 environment: (*environment).to_owned(),
+                version: group[0].row.version.to_string(),
                 deployments: group.iter().map(|d| d.row.name.clone()).collect(),
             })
             .collect();
@@ -94,9 +97,10 @@ impl RequestTable {
             mark_slowest(&mut cells, &columns);
             RequestRow { request: request.to_owned(), cells }
         });
+        let version = columns.first().map(|c| c.version.clone());
         let taken = |d: &Probed| d.times.iter().map(|t| t.samples).sum::<u32>();
         RequestTable {
-            version: probed.first().map(|d| d.row.version.to_string()),
+            version: version.filter(|v| columns.iter().all(|c| c.version == *v)),
             rows: rows.collect(),
             columns,
             samples_max,
@@ -112,6 +116,12 @@ impl RequestTable {
     ) -> impl Iterator<Item = (Flavour, &'a RequestCell)> + Clone {
         let cells = self.columns.iter().zip(&row.cells).filter(move |(c, _)| c.environment == environment);
         cells.filter_map(|(column, cell)| Some((column.db, cell.as_ref()?)))
+    }
+
+    /// Whether both have some flavour in the same environment.
+    pub fn shares_a_column(&self, other: &RequestTable) -> bool {
+        let same = |a: &Column, b: &Column| a.environment == b.environment && a.db == b.db;
+        self.columns.iter().any(|a| other.columns.iter().any(|b| same(a, b)))
     }
 
     pub fn environments(&self) -> Vec<&str> {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::answers::{Change, Factor, Question, largest_factor, largest_rise, questions};
-use super::board::{FAILURES_MAX, Probed, Reading, same_version};
+use super::board::{FAILURES_MAX, Reading};
 use super::format::{Count, Time};
 use super::health::Health;
 use super::matrix::{Matrix, OutcomeName, detail};
@@ -31,7 +31,7 @@ pub struct Overview {
     /// An indication for the fourth question; no verdict.
     pub unpaired_rise: Option<Change>,
     pub matrix: Matrix,
-    /// The requests of the latest version.
+    /// The requests of the latest version of each environment.
     pub requests: RequestTable,
     /// Newest first, equal ones together; of the last 24 hours.
     pub failures: Vec<FailureGroup>,
@@ -93,10 +93,9 @@ pub struct FailureGroup {
 
 impl Overview {
     pub fn new(reading: &Reading) -> Self {
-        let mut versions = reading.fleet.chunk_by(same_version);
-        let table =
-            |probed: Option<&[Probed]>| RequestTable::new(probed.unwrap_or_default(), reading.samples_max);
-        let (latest, previous) = (table(versions.next()), table(versions.next()));
+        let ranked = |rank| reading.fleet.iter().filter(move |d| d.rank == rank);
+        let latest = RequestTable::new(ranked(0), reading.samples_max);
+        let previous = RequestTable::new(ranked(1), reading.samples_max);
         let matrix = Matrix::new(reading);
         let factor = largest_factor(&latest);
         let rise = largest_rise(&latest, &previous);

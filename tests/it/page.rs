@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use cachetscope::model::{ErrorType, Flavour, Outcome};
+use cachetscope::model::{Deployment, ErrorType, Flavour, Outcome};
 use cachetscope::store::Lane;
 use reqwest::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ORIGIN};
 use reqwest::{Client, RequestBuilder, StatusCode};
@@ -450,6 +450,33 @@ async fn when_rounds_stop_the_page_says_since_when() {
     assert!(page.contains("old: last round 10 min ago"), "{page}");
 }
 
+#[tokio::test]
+async fn each_environment_has_its_own_latest_version() {
+    let mut fleet = Fleet::empty().await;
+    for (name, version, environment) in [
+        ("s3", "3.0.0", "staging"),
+        ("s2", "2.4.1", "staging"),
+        ("p2", "2.4.1", "production"),
+        ("p1", "2.3.18", "production"),
+    ] {
+        let deployment =
+            Deployment { environment: environment.into(), ..deployment(name, version, Flavour::Mysql) };
+        fleet.deployments.push(deployment.into());
+    }
+    fleet.live().await;
+    fleet.rounds(12, |d, _, _, ms| Told::pass(if d.name == "p2" { ms * 3.0 } else { ms })).await;
+    let served = serve(fleet).await;
+    let page = words(&served.get("/").await.body);
+    assert!(page.contains("3.0.0 latest in staging |"), "{page}");
+    assert!(page.contains("2.4.1 latest in production previous in staging |"), "{page}");
+    assert!(page.contains("Requests of the latest version of each environment"), "{page}");
+    assert!(page.contains("request | mysql production 2.4.1 | mysql staging 3.0.0 |"), "{page}");
+    let overview = served.get("/api/v1/overview").await.json();
+    assert_eq!(overview["slow_database"], Value::Null, "environments are not compared with each other");
+    assert_eq!(overview["unpaired_rise"]["environment"], "production");
+    assert_eq!(overview["unpaired_rise"]["previous_version"], "2.3.18");
+}
+
 /// A thousand deployments: cells are summed up, and the page stays small enough to be read.
 #[tokio::test]
 async fn a_large_fleet_is_summed_up() {
@@ -460,7 +487,7 @@ async fn a_large_fleet_is_summed_up() {
         fleet.deployments.push(deployment(&format!("cachet-{i:04}"), version, db).into());
     }
     fleet.live().await;
-    let broken = |d: &cachetscope::model::Deployment, request: &str, back, ms| match d.name.as_str() {
+    let broken = |d: &Deployment, request: &str, back, ms| match d.name.as_str() {
         "cachet-0002" => Told {
             ms,
             outcome: Outcome::Fail,

@@ -9,6 +9,7 @@ use cachetscope::model::{
     Attempt, Deployment, ErrorType, Flavour, Method, Outcome, Phases, Redirects, Request, Round, RoundId,
     Run, Sample, Template, Tls, Version, VersionRange,
 };
+use cachetscope::otlp::names;
 use cachetscope::page;
 use cachetscope::store::{Change, DeploymentRow, Entry, Facts, Increment, Lane, Location, Refused, Store};
 use tokio::sync::watch;
@@ -190,7 +191,7 @@ impl Fleet {
         };
         let count = |metric, count| Increment {
             metric,
-            attributes: format!(r#"[["cachetscope.suite.name","{SUITE}"]]"#),
+            attributes: format!(r#"[["{}","{SUITE}"]]"#, names::SUITE),
             deployment: None,
             started: now,
             count,
@@ -201,9 +202,9 @@ impl Fleet {
         let facts = Facts {
             runs: Vec::new(),
             increments: vec![
-                count("cachetscope.rounds.missed", 0),
-                count("cachetscope.rounds.late", 2),
-                count("cachetscope.rounds.overlapped", 0),
+                count(names::ROUNDS_MISSED.name, 0),
+                count(names::ROUNDS_LATE.name, 2),
+                count(names::ROUNDS_OVERLAPPING.name, 1),
             ],
             outbox: vec![entry(Lane::Traces, 4, 81), entry(Lane::Metrics, 9, 640)],
         };
