@@ -183,17 +183,34 @@ pub(super) fn query(sql: &'static str) -> Statement {
     Statement { sql: sql.into(), values: Vec::new() }
 }
 
+/// Rows or keys of one statement. Few different ones, so that prepared statements are reused.
+const LENGTHS: [usize; 3] = [64, 8, 1];
+
+/// `prefix IN (…)` over many keys; the prefix's own places come first, with the values `first`.
+pub(super) fn for_keys(prefix: &'static str, first: &[Value], mut keys: &[i64]) -> Vec<Statement> {
+    let mut statements = Vec::new();
+    for length in LENGTHS {
+        while let Some((chunk, rest)) = keys.split_at_checked(length) {
+            let places: Vec<String> = (1..=length).map(|n| format!("${}", first.len() + n)).collect();
+            let sql = format!("{prefix} IN ({})", places.join(", "));
+            let values = first.iter().cloned().chain(chunk.iter().map(|key| Value::from(*key)));
+            statements.push(Statement { sql: sql.into(), values: values.collect() });
+            keys = rest;
+        }
+    }
+    statements
+}
+
 /// `prefix VALUES ($1, …), (…) suffix` over many rows of the same width, in as few statements as
-/// the databases' limits allow. Few different lengths, so that prepared statements are reused.
+/// the databases' limits allow.
 pub(super) fn insert_many(
     prefix: &str,
     rows: impl IntoIterator<Item = Vec<Value>>,
     suffix: &str,
 ) -> Vec<Statement> {
-    const ROWS_MAX: [usize; 3] = [64, 8, 1];
     let mut rows: std::collections::VecDeque<Vec<Value>> = rows.into_iter().collect();
     let mut statements = Vec::new();
-    for length in ROWS_MAX {
+    for length in LENGTHS {
         while rows.len() >= length {
             let chunk: Vec<Vec<Value>> = rows.drain(..length).collect();
             let mut sql = format!("{prefix} VALUES ");

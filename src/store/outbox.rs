@@ -5,7 +5,7 @@
 
 use std::sync::Mutex;
 
-use super::db::{Connection, query};
+use super::db::{Connection, Row, for_keys, query};
 use super::{Entry, Lane, Store, StoreError};
 use crate::clock::Timestamp;
 
@@ -60,12 +60,17 @@ struct Delivery {
     trouble: Option<(Timestamp, String)>,
 }
 
-pub(super) async fn delete(connection: &mut Connection, ids: &[i64]) -> Result<u64, sqlx::Error> {
-    let mut deleted = 0;
-    for id in ids {
-        deleted += query("DELETE FROM outbox WHERE id = $1").bind(*id).execute(connection).await?;
+/// Runs a statement that ends in a key over all these keys; the number of rows touched.
+async fn touch(connection: &mut Connection, sql: &'static str, ids: &[i64]) -> Result<u64, sqlx::Error> {
+    let mut touched = 0;
+    for statement in for_keys(sql, &[], ids) {
+        touched += statement.execute(connection).await?;
     }
-    Ok(deleted)
+    Ok(touched)
+}
+
+pub(super) async fn delete(connection: &mut Connection, ids: &[i64]) -> Result<u64, sqlx::Error> {
+    touch(connection, "DELETE FROM outbox WHERE id", ids).await
 }
 
 pub(super) async fn delete_waiting_gauges(connection: &mut Connection) -> Result<u64, sqlx::Error> {
@@ -92,34 +97,22 @@ pub(super) async fn bury(connection: &mut Connection, parts: &[Refused]) -> Resu
 }
 
 pub(super) async fn retry(connection: &mut Connection, ids: Option<&[i64]>) -> Result<u64, sqlx::Error> {
-    let Some(ids) = ids else {
-        return query("UPDATE outbox SET refused = NULL WHERE refused IS NOT NULL").execute(connection).await;
-    };
-    let mut touched = 0;
-    for id in ids {
-        touched += query("UPDATE outbox SET refused = NULL WHERE refused IS NOT NULL AND id = $1")
-            .bind(*id)
-            .execute(connection)
-            .await?;
+    match ids {
+        Some(ids) => {
+            touch(connection, "UPDATE outbox SET refused = NULL WHERE refused IS NOT NULL AND id", ids).await
+        }
+        None => query("UPDATE outbox SET refused = NULL WHERE refused IS NOT NULL").execute(connection).await,
     }
-    Ok(touched)
 }
 
 pub(super) async fn drop_refused(
     connection: &mut Connection,
     ids: Option<&[i64]>,
 ) -> Result<u64, sqlx::Error> {
-    let Some(ids) = ids else {
-        return query("DELETE FROM outbox WHERE refused IS NOT NULL").execute(connection).await;
-    };
-    let mut touched = 0;
-    for id in ids {
-        touched += query("DELETE FROM outbox WHERE refused IS NOT NULL AND id = $1")
-            .bind(*id)
-            .execute(connection)
-            .await?;
+    match ids {
+        Some(ids) => touch(connection, "DELETE FROM outbox WHERE refused IS NOT NULL AND id", ids).await,
+        None => query("DELETE FROM outbox WHERE refused IS NOT NULL").execute(connection).await,
     }
-    Ok(touched)
 }
 
 /// Of the snapshots of one minute (beyond two hours: of ten minutes) the last stays. Returns the
@@ -131,8 +124,8 @@ pub(super) async fn thin(connection: &mut Connection, now: Timestamp) -> Result<
         (10 * MINUTE_NS, now.0 - THIN_TO_TEN_AFTER_NS, i64::MIN),
     ] {
         let snapshots = query(
-            "SELECT snapshot_ns, CAST(SUM(items) AS BIGINT) FROM outbox WHERE lane = 'metrics' AND refused IS NULL \
-             AND snapshot_ns < $1 AND snapshot_ns >= $2 GROUP BY snapshot_ns ORDER BY snapshot_ns",
+            "SELECT snapshot_ns, CAST(SUM(items) AS BIGINT) FROM outbox \
+             WHERE snapshot_ns < $1 AND snapshot_ns >= $2 GROUP BY snapshot_ns ORDER BY snapshot_ns",
         )
         .bind(before)
         .bind(after)
@@ -142,47 +135,50 @@ pub(super) async fn thin(connection: &mut Connection, now: Timestamp) -> Result<
             let (this, next) = (pair[0].integer(0)?, pair[1].integer(0)?);
             if this.div_euclid(slot) == next.div_euclid(slot) {
                 items += u64::try_from(pair[0].integer(1)?).unwrap_or(0);
-                delete_snapshot(connection, this).await?;
+                query("DELETE FROM outbox WHERE snapshot_ns = $1").bind(this).execute(connection).await?;
             }
         }
     }
     Ok(items)
 }
 
-async fn delete_snapshot(connection: &mut Connection, taken: i64) -> Result<u64, sqlx::Error> {
-    query("DELETE FROM outbox WHERE lane = 'metrics' AND refused IS NULL AND snapshot_ns = $1")
-        .bind(taken)
-        .execute(connection)
-        .await
-}
+/// Rows that are looked at in one go, where something must leave.
+const CANDIDATES_MAX: usize = 1_000;
 
 /// Deletes the oldest until the rest fits: superseded snapshots first, then refused metrics, then
 /// spans and log records of probes. Returns the number of items that went.
 pub(super) async fn limit(connection: &mut Connection, bytes_max: u64) -> Result<u64, sqlx::Error> {
-    let total = query("SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM outbox").fetch(connection).await?;
-    let total = total.first().map_or(Ok(0), |row| row.integer(0))?;
-    let mut excess = total - i64::try_from(bytes_max).unwrap_or(i64::MAX);
-    let mut items = 0;
+    let mut excess = -i64::try_from(bytes_max).unwrap_or(i64::MAX);
+    for sql in [
+        "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM outbox WHERE refused IS NULL",
+        "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM outbox WHERE refused IS NOT NULL",
+    ] {
+        excess += query(sql).fetch(connection).await?.first().map_or(Ok(0), |row| row.integer(0))?;
+    }
     let candidates = [
-        "SELECT id, bytes, items FROM outbox WHERE snapshot_ns < \
-         (SELECT MAX(snapshot_ns) FROM outbox WHERE lane = 'metrics' AND refused IS NULL) ORDER BY id LIMIT 1000",
+        "SELECT id, bytes, items FROM outbox \
+         WHERE snapshot_ns < (SELECT MAX(snapshot_ns) FROM outbox WHERE snapshot_ns IS NOT NULL) \
+         ORDER BY snapshot_ns, id LIMIT $1",
         "SELECT id, bytes, items FROM outbox WHERE refused IS NOT NULL AND lane IN ('metrics', 'gauges') \
-         ORDER BY id LIMIT 1000",
-        "SELECT id, bytes, items FROM outbox WHERE lane IN ('logs', 'traces') ORDER BY id LIMIT 1000",
+         ORDER BY id LIMIT $1",
+        "SELECT id, bytes, items FROM outbox WHERE lane IN ('logs', 'traces') ORDER BY id LIMIT $1",
     ];
+    let mut items = 0;
     for sql in candidates {
         while excess > 0 {
-            let rows = query(sql).fetch(connection).await?;
-            if rows.is_empty() {
-                break;
-            }
-            for row in rows {
+            let rows = query(sql).bind(CANDIDATES_MAX as i64).fetch(connection).await?;
+            let mut ids = Vec::new();
+            for row in &rows {
                 if excess <= 0 {
                     break;
                 }
+                ids.push(row.integer(0)?);
                 excess -= row.integer(1)?;
                 items += u64::try_from(row.integer(2)?).unwrap_or(0);
-                delete(connection, &[row.integer(0)?]).await?;
+            }
+            delete(connection, &ids).await?;
+            if rows.len() < CANDIDATES_MAX {
+                break;
             }
         }
     }
@@ -245,13 +241,6 @@ impl Store {
 
     /// Every lane, in the order of [`Lane::ALL`].
     pub async fn outbox_status(&self) -> Result<Vec<LaneStatus>, StoreError> {
-        let mut connection = self.pool.acquire().await?;
-        let rows = query(
-            "SELECT lane, COUNT(*), CAST(SUM(items) AS BIGINT), CAST(SUM(bytes) AS BIGINT), MIN(created_ns), \
-             CAST(CASE WHEN refused IS NULL THEN 0 ELSE 1 END AS BIGINT) AS dead FROM outbox GROUP BY lane, dead",
-        )
-        .fetch(&mut connection)
-        .await?;
         let deliveries = self.deliveries.0.lock().unwrap_or_else(|e| e.into_inner()).clone();
         let mut lanes: Vec<LaneStatus> = Lane::ALL
             .into_iter()
@@ -267,19 +256,29 @@ impl Store {
                 trouble: delivery.trouble,
             })
             .collect();
-        for row in rows {
-            let Some(lane) = Lane::from_text(&row.text(0)?) else { continue };
-            let status = &mut lanes[lane as usize];
-            let number = |column| row.integer(column).map(|n| u64::try_from(n).unwrap_or(0));
-            if row.integer(5)? == 0 {
-                status.rows = number(1)?;
-                status.items = number(2)?;
-                status.bytes = number(3)?;
-                status.oldest = Some(Timestamp(row.integer(4)?));
-            } else {
-                status.refused = number(2)?;
+        let mut connection = self.pool.acquire().await?;
+        let number = |row: &Row, column| row.integer(column).map(|n| u64::try_from(n).unwrap_or(0));
+        query(
+            "SELECT lane, COUNT(*), CAST(SUM(items) AS BIGINT), CAST(SUM(bytes) AS BIGINT), MIN(created_ns) \
+             FROM outbox WHERE refused IS NULL GROUP BY lane",
+        )
+        .fetch_each(&mut connection, |row| {
+            if let Some(lane) = Lane::from_text(&row.text(0)?) {
+                let status = &mut lanes[lane as usize];
+                (status.rows, status.items) = (number(&row, 1)?, number(&row, 2)?);
+                (status.bytes, status.oldest) = (number(&row, 3)?, Some(Timestamp(row.integer(4)?)));
             }
-        }
+            Ok(())
+        })
+        .await?;
+        query("SELECT lane, CAST(SUM(items) AS BIGINT) FROM outbox WHERE refused IS NOT NULL GROUP BY lane")
+            .fetch_each(&mut connection, |row| {
+                if let Some(lane) = Lane::from_text(&row.text(0)?) {
+                    lanes[lane as usize].refused = number(&row, 1)?;
+                }
+                Ok(())
+            })
+            .await?;
         Ok(lanes)
     }
 

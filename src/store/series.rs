@@ -1,6 +1,6 @@
 //! Reading the cumulative series, and marking their first and last point.
 
-use super::db::{Connection, Row, query};
+use super::db::{Connection, Row, for_keys, query};
 use super::{Exemplar, Store, StoreError};
 use crate::clock::Timestamp;
 use crate::model::{SpanId, TraceId};
@@ -36,12 +36,8 @@ pub(super) async fn mark(
     closed: &[(i64, u64)],
     at: Timestamp,
 ) -> Result<u64, sqlx::Error> {
-    for key in opened {
-        query("UPDATE series SET opened_ns = $1 WHERE id = $2")
-            .bind(at.0)
-            .bind(*key)
-            .execute(connection)
-            .await?;
+    for statement in for_keys("UPDATE series SET opened_ns = $1 WHERE id", &[at.0.into()], opened) {
+        statement.execute(connection).await?;
     }
     let mut touched = opened.len() as u64;
     for (key, count) in closed {

@@ -130,4 +130,7 @@ CREATE TABLE outbox (
     -- Set when the collector refused this for good: what it said.
     refused TEXT
 );
-CREATE INDEX outbox_waiting ON outbox (lane, id) WHERE refused IS NULL;
+-- Bodies are large: what is counted, summed and looked for is in the indexes.
+CREATE INDEX outbox_waiting ON outbox (lane, id, bytes, items, created_ns, refused) WHERE refused IS NULL;
+CREATE INDEX outbox_refused ON outbox (lane, id, bytes, items) WHERE refused IS NOT NULL;
+CREATE INDEX outbox_snapshots ON outbox (snapshot_ns, bytes, items) WHERE snapshot_ns IS NOT NULL;
