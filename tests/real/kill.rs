@@ -87,9 +87,19 @@ fn check_spans(received: &Received, committed: &Committed, store_id: &str) -> us
     again
 }
 
+/// A point of a cumulative series.
+#[derive(Debug)]
+struct State {
+    time: u64,
+    start: u64,
+    count: u64,
+    sum: f64,
+    buckets: Vec<u64>,
+}
+
 /// Each series only grows, under one start time, and ends at what the store holds.
 fn check_series(received: &Received, committed: &Committed, store_id: &str) -> usize {
-    let mut by_series: BTreeMap<String, Vec<(u64, u64, u64, f64, Vec<u64>)>> = BTreeMap::new();
+    let mut by_series: BTreeMap<String, Vec<State>> = BTreeMap::new();
     for point in &received.points {
         if point.resource["service.instance.id"] != store_id || point.start == 0 {
             continue;
@@ -100,24 +110,27 @@ fn check_series(received: &Received, committed: &Committed, store_id: &str) -> u
         };
         // The store keeps attributes in the order they were given; sort both.
         let key = format!("{}{:?}", point.metric, point.attributes);
-        by_series.entry(key).or_default().push((point.time, point.start, count, sum, buckets));
+        let state = State { time: point.time, start: point.start, count, sum, buckets };
+        by_series.entry(key).or_default().push(state);
     }
     let stored: HashSet<(u64, u64)> = committed.series.values().map(|(n, sum)| (*n, sum.to_bits())).collect();
     for (series, points) in &mut by_series {
-        let arrived: Vec<u64> = points.iter().map(|p| p.0).collect();
         // A request that was accepted just before a kill comes again, so only its repetition may
         // step back in time.
-        points.sort_by_key(|p| (p.0, p.2));
+        points.sort_by_key(|point| (point.time, point.count));
         for pair in points.windows(2) {
             let (a, b) = (&pair[0], &pair[1]);
-            assert_eq!(a.1, b.1, "{series} changed its start: a reset");
-            assert!(a.2 <= b.2 && a.3 <= b.3, "{series} went back from {a:?} to {b:?}; arrived {arrived:?}");
-            let shrank = a.4.iter().zip(&b.4).any(|(a, b)| a > b);
+            assert_eq!(a.start, b.start, "{series} changed its start: a reset");
+            assert!(a.count <= b.count && a.sum <= b.sum, "{series} went back from {a:?} to {b:?}");
+            let shrank = a.buckets.iter().zip(&b.buckets).any(|(a, b)| a > b);
             assert!(!shrank, "a bucket of {series} went back from {a:?} to {b:?}");
         }
-        let last = points.last().unwrap();
-        assert!(stored.contains(&(last.2, last.3.to_bits())), "{series} ends at {last:?}, unlike the store");
-        assert_eq!(points[0].2, 0, "{series} does not begin with 0");
+        let (first, last) = (&points[0], &points[points.len() - 1]);
+        assert!(
+            stored.contains(&(last.count, last.sum.to_bits())),
+            "{series} ends at {last:?}, unlike the store"
+        );
+        assert_eq!(first.count, 0, "{series} does not begin with 0");
     }
     assert_eq!(by_series.len(), committed.series.len(), "every series of the store arrived");
     by_series.len()
