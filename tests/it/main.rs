@@ -2,5 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
+mod cli;
+mod daemon;
 mod layers;
+mod one_shot;
+mod probe;
+mod rig;
 mod standins;
