@@ -1,15 +1,18 @@
 //! `check`: everything that can be known before anything is started.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Args;
-use comfy_table::{CellAlignment, Table, presets};
 
+use super::output::{lines, plain_table};
 use super::{Global, exit};
 use crate::clock::Timestamp;
 use crate::config::{Config, Env};
 use crate::model::{Deployment, Flavour, Outcome, Phase, Request, Suite, Variant};
-use crate::otlp::BUCKETS;
+use crate::otlp::{BUCKETS, Resource};
 
 /// More series than this cost a Prometheus server real memory (about 3 KiB each).
 const SERIES_WARN: u64 = 50_000;
@@ -29,12 +32,10 @@ impl Check {
         crate::exporter::Settings::from_env(&|name| env.get(name).map(str::to_owned)).map_err(|errors| {
             anyhow::anyhow!(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
         })?;
-        for note in &config.notes {
-            println!("note: {note}");
-        }
-        print!("{}", describe(&config));
+        Resource::new("check", env.get("OTEL_SERVICE_NAME"), env.get("OTEL_RESOURCE_ATTRIBUTES"))
+            .context("OTEL_RESOURCE_ATTRIBUTES")?;
         let series: u64 = config.fleet.iter().map(|deployment| series_of(&config, deployment)).sum();
-        println!("\n{series} metric series to expect in Prometheus");
+        super::print(&describe(&config, series))?;
         if series > SERIES_MAX && !self.force {
             eprintln!(
                 "error: {series} series are more than {SERIES_MAX}; probe fewer deployments or requests, or insist with --force"
@@ -42,15 +43,18 @@ impl Check {
             return Ok(exit::USAGE);
         }
         if series > SERIES_WARN {
-            println!("warning: more than {SERIES_WARN}: expect about 3 KiB of memory in Prometheus for each");
+            eprintln!("warning: {series} series are many: Prometheus takes about 3 KiB of memory for each");
         }
         Ok(exit::OK)
     }
 }
 
-fn describe(config: &Config) -> String {
+fn describe(config: &Config, series: u64) -> String {
     let mut out = String::new();
-    let mut table = new_table(&["suite", "schedule", "applies to", "requests", "from"]);
+    for note in &config.notes {
+        out.push_str(&format!("note: {note}\n"));
+    }
+    let mut table = plain_table(&["suite", "schedule", "applies to", "requests", "from"], &[3]);
     for suite in &config.suites {
         for variant in &suite.variants {
             table.add_row([
@@ -62,31 +66,33 @@ fn describe(config: &Config) -> String {
             ]);
         }
     }
-    out.push_str(&format!("{}\n\n", table.trim_fmt()));
+    out.push_str(&lines(&table));
+    out.push('\n');
     if config.fleet.is_empty() {
         out.push_str("no deployment: list some in probes/fleet.yaml\n");
         return out;
     }
 
-    let mut table = new_table(&["deployment", "version", "database", "writes", "requests/min", "budget", ""]);
-    if let Some(column) = table.column_mut(4) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
+    let header = ["deployment", "version", "database", "writes", "requests/min", "budget/min", ""];
+    let mut table = plain_table(&header, &[4, 5]);
+    let paces: Vec<f64> = config.suites.iter().map(rounds_per_minute).collect();
     for deployment in &config.fleet {
-        let rate: f64 = config
+        let variants: Vec<(&Arc<Variant>, f64)> = config
             .suites
             .iter()
-            .filter_map(|suite| Some((suite, suite.variant_for(&deployment.version)?)))
-            .map(|(suite, variant)| requests_per_round(variant, deployment) * rounds_per_minute(suite))
-            .sum();
-        let budget = config
-            .suites
+            .zip(&paces)
+            .filter_map(|(suite, pace)| Some((suite.variant_for(&deployment.version)?, *pace)))
+            .collect();
+        let asked: usize = variants.iter().map(|(variant, _)| variant.requests_for(deployment).count()).sum();
+        let rate: f64 =
+            variants.iter().map(|(variant, pace)| requests_per_round(variant, deployment) * pace).sum();
+        let budget = variants
             .iter()
-            .filter_map(|suite| suite.variant_for(&deployment.version)?.budget)
+            .filter_map(|(variant, _)| variant.budget)
             .map(|budget| f64::from(budget.requests) * 60.0 / budget.per.as_secs_f64())
             .min_by(f64::total_cmp);
         let verdict = match budget {
-            _ if rate == 0.0 => "no suite speaks to it",
+            _ if asked == 0 => "no suite speaks to it",
             Some(budget) if rate > budget => "over budget: requests beyond it are skipped",
             _ => "",
         };
@@ -97,27 +103,24 @@ fn describe(config: &Config) -> String {
             deployment.db.to_string(),
             if deployment.writes { "allowed" } else { "denied" }.to_owned(),
             format!("{rate:.1}"),
-            budget.map_or_else(|| "none".to_owned(), |budget| format!("{budget:.0}/min")),
+            budget.map_or_else(|| "none".to_owned(), |budget| format!("{budget:.0}")),
             verdict.to_owned(),
         ]);
     }
-    out.push_str(&format!("{}\n", table.trim_fmt()));
-    let flavours: std::collections::BTreeSet<Flavour> = config.fleet.iter().map(|d| d.db).collect();
-    let versions: std::collections::BTreeSet<_> = config.fleet.iter().map(|d| &d.version).collect();
+    out.push_str(&lines(&table));
+    let flavours: BTreeSet<Flavour> = config.fleet.iter().map(|d| d.db).collect();
+    let versions: BTreeSet<_> = config.fleet.iter().map(|d| &d.version).collect();
     out.push_str(&format!(
-        "\n{} deployments: {} versions on {} databases\n",
-        config.fleet.len(),
-        versions.len(),
-        flavours.len()
+        "\n{}: {} on {}\n{series} metric series to expect in Prometheus\n",
+        counted(config.fleet.len(), "deployment"),
+        counted(versions.len(), "version"),
+        counted(flavours.len(), "database"),
     ));
     out
 }
 
-fn new_table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).force_no_tty();
-    table.set_header(header.iter().map(ToString::to_string));
-    table
+fn counted(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// With the wake-up, and without retries: those are for bad days.
@@ -128,17 +131,20 @@ fn requests_per_round(variant: &Variant, deployment: &Deployment) -> f64 {
     }
 }
 
-/// Over the day after 2001-01-01, a Monday.
+/// Over the year after 2001-01-01, a Monday, or as much of it as holds a thousand rounds.
 fn rounds_per_minute(suite: &Suite) -> f64 {
-    let day = Duration::from_secs(86_400);
+    const ROUNDS_MAX: u32 = 1_000;
+    let year = Duration::from_secs(365 * 86_400);
     let start = Timestamp(978_307_200_000_000_000);
-    let mut ticks = 0_u32;
-    let mut at = start;
-    while let Some(next) = suite.schedule.next_after(at).filter(|next| next.since(start) < day) {
-        ticks += 1;
+    let (mut rounds, mut at) = (0, start);
+    while rounds < ROUNDS_MAX
+        && let Some(next) = suite.schedule.next_after(at).filter(|next| next.since(start) < year)
+    {
+        rounds += 1;
         at = next;
     }
-    f64::from(ticks) / (24.0 * 60.0)
+    let span = if rounds == ROUNDS_MAX { at.since(start) } else { year };
+    f64::from(rounds) * 60.0 / span.as_secs_f64()
 }
 
 /// Prometheus counts each bucket, the sum and the count of a histogram as a series.
@@ -171,4 +177,27 @@ fn series_of(config: &Config, deployment: &Deployment) -> u64 {
     let per_request = BUCKETS as u64 + 2 + 3 * phases + 1;
     // Runs by outcome; up, last, rank and info.
     requests.len() as u64 * per_request + suites * Outcome::ALL.len() as u64 + 4
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Schedule;
+
+    #[test]
+    fn the_pace_of_a_schedule_is_known_from_seconds_to_months() {
+        let pace = |schedule: &str| {
+            let schedule = Schedule::parse(schedule).unwrap();
+            let name = "cachet".to_owned();
+            let jitter = Duration::ZERO;
+            let suite = Suite { name, schedule, jitter, variants: Vec::new(), order: Vec::new() };
+            (rounds_per_minute(&suite) * 60.0 * 24.0 * 365.0).round()
+        };
+        assert_eq!(pace("*/30 * * * * *"), 2.0 * 60.0 * 24.0 * 365.0);
+        assert_eq!(pace("@every 1s"), 60.0 * 60.0 * 24.0 * 365.0);
+        assert_eq!(pace("@hourly"), 24.0 * 365.0);
+        // The year ends before the round of its last midnight.
+        assert_eq!(pace("0 3 * * 0"), 52.0);
+        assert_eq!(pace("0 0 1 * *"), 11.0);
+    }
 }

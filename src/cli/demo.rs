@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::serve::stop_signal;
-use super::{Global, exit, runtime};
+use super::{Global, block_on, exit};
 use crate::clock::Clock;
 use crate::config::{Config, Env, Source};
 use crate::daemon::{Daemon, Settings};
@@ -49,7 +49,7 @@ impl Demo {
             title: "demo: stand-ins, not real Cachet".to_owned(),
             export,
         };
-        runtime()?.block_on(async {
+        block_on(async {
             let level = global.log.as_deref().or(Some("warn"));
             let telemetry = crate::telemetry::start(level, global.colored(&env, &std::io::stderr()), None)?;
             let clock = Clock::system();
@@ -58,21 +58,22 @@ impl Demo {
             let suites = shipped.suites.iter().filter(reads_only).map(hurried).collect();
             let config = Config { suites, fleet, ..Config::default() };
             let daemon = Daemon::start(settings, config, None, clock).await?;
-            println!("page:      http://{}", daemon.address());
-            println!(
-                "probing:   {} stand-in deployments (not real Cachet), a round every {ROUND_EVERY:?}",
+            let telemetry_goes = match export {
+                true => "sent to the collector of OTEL_EXPORTER_OTLP_ENDPOINT",
+                false => "kept in the outbox; set OTEL_EXPORTER_OTLP_ENDPOINT to send it",
+            };
+            let stops = match self.length {
+                Some(length) => format!("in {}, or with Ctrl-C", humantime::format_duration(length)),
+                None => "with Ctrl-C".to_owned(),
+            };
+            super::print(&format!(
+                "page:      http://{}\n\
+                 probing:   {} stand-in deployments (not real Cachet), a round every {ROUND_EVERY:?}\n\
+                 telemetry: {telemetry_goes}\n\
+                 stops:     {stops}\n",
+                daemon.address(),
                 stand_ins.deployments().len()
-            );
-            match export {
-                true => println!("telemetry: sent to the collector of OTEL_EXPORTER_OTLP_ENDPOINT"),
-                false => {
-                    println!("telemetry: kept in the outbox; set OTEL_EXPORTER_OTLP_ENDPOINT to send it")
-                }
-            }
-            match self.length {
-                Some(length) => println!("stops:     in {length:?}, or with Ctrl-C"),
-                None => println!("stops:     with Ctrl-C"),
-            }
+            ))?;
             let length = self.length;
             let elapsed = async move {
                 match length {

@@ -1,12 +1,11 @@
 //! Small commands: healthcheck, completions, man.
 
-use std::io::Write;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, CommandFactory};
 
-use super::{Cli, exit, runtime};
+use super::{Cli, block_on, exit};
 
 #[derive(Debug, Args)]
 pub(super) struct Healthcheck {
@@ -22,25 +21,27 @@ impl Healthcheck {
     /// 0 when the daemon says it is ready, 1 when it does not.
     pub fn run(self) -> anyhow::Result<u8> {
         let url = self.daemon.join("/readyz").context("--daemon")?;
-        let answer = runtime()?.block_on(async {
+        block_on(async {
             let client = crate::exporter::http_client()?;
-            let answer = client.get(url.clone()).timeout(self.timeout).send().await?;
-            anyhow::Ok((answer.status(), answer.text().await?))
-        });
-        match answer {
-            Ok((status, _)) if status.is_success() => {
-                println!("ready");
-                Ok(exit::OK)
+            let asked = async {
+                let answer = client.get(url.clone()).timeout(self.timeout).send().await?;
+                anyhow::Ok((answer.status(), answer.text().await?))
+            };
+            match asked.await {
+                Ok((status, _)) if status.is_success() => {
+                    super::print("ready\n")?;
+                    Ok(exit::OK)
+                }
+                Ok((status, text)) => {
+                    eprintln!("{url} answered {status}: {}", text.trim());
+                    Ok(exit::FAILED)
+                }
+                Err(error) => {
+                    eprintln!("{url} did not answer: {error:#}");
+                    Ok(exit::FAILED)
+                }
             }
-            Ok((status, text)) => {
-                eprintln!("{url} answered {status}: {}", text.trim());
-                Ok(exit::FAILED)
-            }
-            Err(error) => {
-                eprintln!("{url} did not answer: {error:#}");
-                Ok(exit::FAILED)
-            }
-        }
+        })
     }
 }
 
@@ -52,7 +53,9 @@ pub(super) struct Completions {
 
 impl Completions {
     pub fn run(self) -> anyhow::Result<u8> {
-        clap_complete::generate(self.shell, &mut Cli::command(), "cachetscope", &mut std::io::stdout());
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "cachetscope", &mut script);
+        super::print(&String::from_utf8_lossy(&script))?;
         Ok(exit::OK)
     }
 }
@@ -68,6 +71,6 @@ pub(super) fn man() -> anyhow::Result<u8> {
     for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
         clap_mangen::Man::new(sub.clone()).render(&mut page)?;
     }
-    std::io::stdout().write_all(&page)?;
+    super::print(&String::from_utf8_lossy(&page))?;
     Ok(exit::OK)
 }

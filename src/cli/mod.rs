@@ -10,15 +10,18 @@ mod outbox;
 mod output;
 mod probe;
 mod serve;
+mod spool;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{Env, Source};
-use crate::store::{Location, StoreError};
+use crate::clock::Clock;
+use crate::config::{Config, Env, Problems, Source};
+use crate::store::{Location, Store, StoreError};
 
 /// Exit codes of the one-shots (ARCHITECTURE.md, "Exit codes"). When several apply, the first of
 /// usage, unreachable, failed, undelivered.
@@ -42,6 +45,7 @@ struct Cli {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of all commands", next_display_order = 100)]
 pub(crate) struct Global {
     /// Folder with fleet.yaml and suites [default: probes]
     #[arg(long, global = true, env = "CACHETSCOPE_CONFIG", value_name = "DIR")]
@@ -49,7 +53,7 @@ pub(crate) struct Global {
     /// Folder for the embedded store [default: $STATE_DIRECTORY, else the XDG state folder]
     #[arg(long, global = true, env = "CACHETSCOPE_STATE_DIR", value_name = "DIR")]
     state_dir: Option<PathBuf>,
-    /// Store of the daemon: a file, or postgres://… [default: cachetscope.db in the state folder]
+    /// Store of the daemon: a file or a postgres:// URL [default: cachetscope.db in the state folder]
     #[arg(long, global = true, env = "CACHETSCOPE_DATABASE", value_name = "URL", hide_env_values = true)]
     database: Option<String>,
     /// Whether to use colours
@@ -103,9 +107,24 @@ pub fn main() -> ExitCode {
     match run(cli, env) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            match error.downcast_ref::<Problems>() {
+                // Each line starts with its place, as compilers have it, so that editors can jump there.
+                Some(problems) => eprintln!("{problems}"),
+                None => eprintln!("error: {error:#}"),
+            }
             ExitCode::from(exit::USAGE)
         }
+    }
+}
+
+/// Writes a result to stdout. A reader that has gone away (`| head`) has seen what it wanted.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::from(error).context("failed to write to stdout"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -161,7 +180,7 @@ impl Global {
     }
 
     /// Suites and fleet, with every problem at once.
-    fn load(&self, env: &Env) -> anyhow::Result<crate::config::Config> {
+    fn load(&self, env: &Env) -> anyhow::Result<Config> {
         Ok(crate::config::load(self.source(), env)?)
     }
 
@@ -174,22 +193,22 @@ impl Global {
     }
 }
 
-/// A runtime for a command. Small: probing is bound by the network, and threads cost memory.
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
+/// Runs a command on a small runtime: probing is bound by the network, and threads cost memory.
+fn block_on(command: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Result<u8> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let code = runtime.block_on(command);
+    // A name that is still being looked up must not keep the process.
+    runtime.shutdown_background();
+    code
 }
 
 /// Opens a store that other one-shots of this user may hold for a moment.
-async fn open_shared(
-    location: &Location,
-    clock: &crate::clock::Clock,
-    patience: std::time::Duration,
-) -> Result<crate::store::Store, StoreError> {
-    let started = std::time::Instant::now();
+async fn open_shared(location: &Location, clock: &Clock, patience: Duration) -> Result<Store, StoreError> {
+    let started = Instant::now();
     loop {
-        match crate::store::Store::open(location, clock).await {
+        match Store::open(location, clock).await {
             Err(StoreError::InUse { .. }) if started.elapsed() < patience => {
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
             result => return result,
         }

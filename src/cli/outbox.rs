@@ -2,10 +2,11 @@
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use comfy_table::{Cell, Table, presets};
+use comfy_table::Cell;
 use serde_json::json;
 
-use super::{Global, exit, runtime};
+use super::output::{lines, plain_table};
+use super::{Global, block_on, exit};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Env;
 use crate::store::{Change, LaneStatus, Location, Refused, Store};
@@ -53,12 +54,12 @@ impl Which {
 
 impl Outbox {
     pub fn run(self, global: &Global, env: &Env) -> anyhow::Result<u8> {
-        runtime()?.block_on(async {
+        block_on(async {
             match self.daemon {
                 Some(daemon) => ask(daemon, self.action).await,
                 None => {
                     let location = match self.spool {
-                        true => super::probe::spool(global, env)?,
+                        true => super::spool::location(global, env)?,
                         false => global.location(env)?,
                     };
                     look(&location, self.action).await
@@ -82,13 +83,15 @@ async fn look(location: &Location, action: Action) -> anyhow::Result<u8> {
     match action {
         Action::List => {
             let refused = store.outbox_refused(LISTED_MAX).await?;
-            print!("{}", listing(&store.outbox_status().await?, &refused, clock.now()));
+            super::print(&listing(&store.outbox_status().await?, &refused, clock.now()))?;
         }
         Action::Retry(which) => {
-            println!("{} will be sent again", store.change(Change::Retry(which.ids())).await?);
+            let retried = store.change(Change::Retry(which.ids())).await?;
+            super::print(&format!("{retried} will be sent again\n"))?;
         }
         Action::Drop(which) => {
-            println!("{} deleted", store.change(Change::Drop(which.ids())).await?);
+            let dropped = store.change(Change::Drop(which.ids())).await?;
+            super::print(&format!("{dropped} deleted\n"))?;
         }
     }
     store.close().await;
@@ -118,14 +121,12 @@ async fn ask(daemon: url::Url, action: Action) -> anyhow::Result<u8> {
     let status = answer.status();
     let text = answer.text().await?;
     anyhow::ensure!(status.is_success(), "{url} answered {status}: {}", text.trim());
-    println!("{}", text.trim());
+    super::print(&format!("{}\n", text.trim()))?;
     Ok(exit::OK)
 }
 
 fn listing(lanes: &[LaneStatus], refused: &[Refused], now: Timestamp) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).force_no_tty();
-    table.set_header(["lane", "waiting", "bytes", "oldest", "refused"]);
+    let mut table = plain_table(&["lane", "waiting", "bytes", "oldest", "refused"], &[1, 2, 3, 4]);
     for lane in lanes {
         let oldest = match lane.oldest {
             Some(oldest) => {
@@ -142,13 +143,11 @@ fn listing(lanes: &[LaneStatus], refused: &[Refused], now: Timestamp) -> String 
             lane.refused.to_string(),
         ]);
     }
-    let mut out = format!("{}\n", table.trim_fmt());
+    let mut out = lines(&table);
     if refused.is_empty() {
         return out;
     }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).force_no_tty();
-    table.set_header(["id", "lane", "items", "made", "the collector said"]);
+    let mut table = plain_table(&["id", "lane", "items", "made", "the collector said"], &[0, 2]);
     for part in refused {
         table.add_row([
             Cell::new(part.id),
@@ -158,6 +157,6 @@ fn listing(lanes: &[LaneStatus], refused: &[Refused], now: Timestamp) -> String 
             Cell::new(&part.reason),
         ]);
     }
-    out.push_str(&format!("\n{}\n", table.trim_fmt()));
+    out.push_str(&format!("\n{}", lines(&table)));
     out
 }

@@ -3,6 +3,8 @@
 //! Nothing is held while requests are under way, so several pipelines on one machine do not wait
 //! for each other: the store is opened to commit and deliver, and closed again.
 
+use std::collections::BTreeSet;
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,35 +14,32 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::output::{Delivery, Format, Report};
-use super::{Global, exit, open_shared, runtime};
+use super::serve::stop_signal;
+use super::spool::{self, Spool};
+use super::{Global, block_on, exit};
 use crate::clock::Clock;
 use crate::config::{AdHoc, Config, Env, Source};
-use crate::exporter::{self, Exporter};
+use crate::exporter;
 use crate::http::Client;
-use crate::model::{Deployment, Outcome, Round, RoundId, Run, Suite};
+use crate::model::{Deployment, Outcome, Request, Round, RoundId, Run, Suite, Variant};
 use crate::otlp::Resource;
 use crate::probe::Prober;
-use crate::publisher::facts_of;
-use crate::store::{Location, StoreError};
 
-/// How long to wait for another one-shot that is delivering.
-const SPOOL_PATIENCE: Duration = Duration::from_secs(60);
+/// Between two questions to a deployment that is waited for.
+const WAIT_PAUSE: Duration = Duration::from_millis(250);
 
 #[derive(Debug, Args)]
 pub(super) struct Probe {
     /// Names from fleet.yaml; all of them by default
     #[arg(value_name = "DEPLOYMENT", conflicts_with = "url")]
     deployments: Vec<String>,
-    /// One round, then exit. Without it nothing else happens either: rounds on a schedule are what
-    /// `serve` does
+    /// One round, then exit; rounds on a schedule are what `serve` does
     #[arg(long)]
     once: bool,
     /// Suites to run; by default all that change nothing at the target
     #[arg(long, value_name = "NAME")]
     suite: Vec<String>,
-    #[command(flatten)]
-    ad_hoc: AdHocArgs,
-    /// First wait until every deployment answers, at most this long
+    /// First wait, at most this long, until every deployment answers with anything but 502 to 504
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     wait: Option<Duration>,
     /// What to print on stdout
@@ -55,6 +54,8 @@ pub(super) struct Probe {
     /// How long to try to deliver before it is left in the spool
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     delivery_timeout: Duration,
+    #[command(flatten)]
+    ad_hoc: AdHocArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -101,11 +102,6 @@ struct AdHocArgs {
     insecure: bool,
 }
 
-/// Where one-shots keep what is not delivered yet.
-pub(super) fn spool(global: &Global, env: &Env) -> anyhow::Result<Location> {
-    Ok(Location::File(global.state_dir(env)?.join("probe.db")))
-}
-
 impl Probe {
     pub fn run(self, global: &Global, env: Env) -> anyhow::Result<u8> {
         anyhow::ensure!(
@@ -113,7 +109,7 @@ impl Probe {
             "`probe` runs one round and exits: write `probe --once`; rounds on a schedule are what `serve` does"
         );
         let plan = self.plan(global, &env)?;
-        let spool = spool(global, &env)?;
+        let location = spool::location(global, &env)?;
         let settings =
             exporter::Settings::from_env(&|name| env.get(name).map(str::to_owned)).map_err(|errors| {
                 anyhow::anyhow!(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
@@ -124,17 +120,22 @@ impl Probe {
                 .context("OTEL_RESOURCE_ATTRIBUTES")?;
         let clock = Clock::system();
 
-        runtime()?.block_on(async {
+        block_on(async {
+            let level = global.log.as_deref().or(Some("warn"));
+            let telemetry = crate::telemetry::start(level, global.colored(&env, &std::io::stderr()), None)?;
             let client = Client::new(clock.clone());
             if let Some(limit) = self.wait {
-                wait_until_all_answer(&client, &plan, limit).await;
+                wait_until_all_answer(&client, &clock, &plan, limit).await;
             }
-            let runs = probe(&plan, client, &clock, &origin).await;
-            let delivery = self.keep_and_deliver(&runs, &spool, settings, &resource, &clock).await;
+            let runs = probe(&plan, client, &clock, &origin).await?;
+            let spool = Spool { location, settings, resource, clock, timeout: self.delivery_timeout };
+            let delivery = spool.take(&runs).await;
             let exit_code = self.exit_code(&runs, &delivery);
-            tell(&delivery);
             let color = global.colored(&env, &std::io::stdout());
-            print!("{}", Report { runs: &runs, delivery: &delivery, exit_code }.render(self.output, color));
+            let report = Report { runs: &runs, delivery: &delivery, exit_code };
+            super::print(&report.render(self.output, color))?;
+            eprintln!("telemetry: {delivery}");
+            telemetry.shut_down().await;
             Ok(exit_code)
         })
     }
@@ -150,16 +151,23 @@ impl Probe {
             None => self.chosen(&config)?,
         };
         let suites = self.suites(&config)?;
-        for deployment in &fleet {
-            let spoken_to = suites.iter().filter_map(|suite| suite.variant_for(&deployment.version));
-            anyhow::ensure!(
-                spoken_to.into_iter().any(|variant| variant.requests_for(deployment).next().is_some()),
-                "no suite speaks to {} (version {}); `cachetscope check` lists what each applies to",
-                deployment.name,
-                deployment.version
-            );
+        // Whoever names a deployment wants it probed; of a whole fleet those are that some suite
+        // speaks to.
+        let named = self.ad_hoc.url.is_some() || !self.deployments.is_empty();
+        let (spoken_to, others): (Vec<_>, Vec<_>) = fleet
+            .into_iter()
+            .partition(|deployment| suites.iter().any(|suite| variant_for(suite, deployment).is_some()));
+        match others.first() {
+            Some(deployment) if named || spoken_to.is_empty() => {
+                Err(anyhow::anyhow!("{}", unspoken(&suites, deployment)))
+            }
+            _ => {
+                others
+                    .iter()
+                    .for_each(|deployment| eprintln!("not probed: {}", unspoken(&suites, deployment)));
+                Ok(Plan { suites, fleet: spoken_to })
+            }
         }
-        Ok(Plan { suites, fleet })
     }
 
     fn chosen(&self, config: &Config) -> anyhow::Result<Vec<Arc<Deployment>>> {
@@ -171,8 +179,7 @@ impl Probe {
             return Ok(config.fleet.clone());
         }
         let known = || config.fleet.iter().map(|d| d.name.as_str()).collect::<Vec<_>>().join(", ");
-        self.deployments
-            .iter()
+        unique(&self.deployments)
             .map(|name| {
                 let found = config.fleet.iter().find(|d| d.name == *name).cloned();
                 found.with_context(|| format!("no deployment is called `{name}`; there are {}", known()))
@@ -188,8 +195,7 @@ impl Probe {
             return Ok(config.suites.iter().filter(reads).cloned().collect());
         }
         let known = || config.suites.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", ");
-        self.suite
-            .iter()
+        unique(&self.suite)
             .map(|name| {
                 let found = config.suites.iter().find(|s| s.name == *name).cloned();
                 found.with_context(|| format!("no suite is called `{name}`; there are {}", known()))
@@ -197,69 +203,54 @@ impl Probe {
             .collect()
     }
 
-    /// Commits first, so that whatever happens to the delivery, nothing is lost.
-    async fn keep_and_deliver(
-        &self,
-        runs: &[Run],
-        spool: &Location,
-        settings: exporter::Settings,
-        resource: &Resource,
-        clock: &Clock,
-    ) -> Delivery {
-        let lost = |error: anyhow::Error| Delivery::Lost { reason: format!("{error:#}") };
-        let transport = match exporter::Transport::new(settings, clock.clone()) {
-            Ok(transport) => transport,
-            Err(error) => return lost(error.into()),
-        };
-        let store = match open_shared(spool, clock, SPOOL_PATIENCE).await {
-            Ok(store) => store,
-            Err(error) => return lost(error.into()),
-        };
-        for run in runs {
-            if let Err(error) = store.commit(facts_of(run.clone(), resource, false)).await {
-                store.close().await;
-                return lost(error.into());
-            }
-        }
-        let exporter = Exporter::new(store.clone(), transport, clock.clone());
-        // At the deadline what is under way is given up; it stays in the spool.
-        let drained = tokio::time::timeout(self.delivery_timeout, exporter.drain()).await;
-        let delivery = match drained {
-            Ok(true) => {
-                let items = exporter.counters().sent.load(Ordering::Relaxed);
-                Ok(Delivery::Delivered { items, place: exporter.place().to_owned() })
-            }
-            _ => spooled(&store, spool).await,
-        };
-        let retention = crate::store::Change::Retain { retention: Default::default(), now: clock.now() };
-        if let Err(error) = store.change(retention).await {
-            tracing::warn!(%error, "failed to tidy the spool");
-        }
-        store.close().await;
-        delivery.unwrap_or_else(|error| lost(error.into()))
-    }
-
     fn exit_code(&self, runs: &[Run], delivery: &Delivery) -> u8 {
         let any = |outcome| runs.iter().any(|run| run.outcome == outcome);
-        // What could not be checked is no success: a pipeline must not go green on it.
-        let failed = any(Outcome::Fail) || runs.iter().any(was_limited);
         if any(Outcome::Unreachable) {
             exit::UNREACHABLE
-        } else if failed || (self.fail_on == Some(FailOn::Degraded) && any(Outcome::Degraded)) {
+        // What could not be asked is no success: a pipeline must not go green on it.
+        } else if any(Outcome::Fail)
+            || any(Outcome::Skipped)
+            || (self.fail_on == Some(FailOn::Degraded) && any(Outcome::Degraded))
+        {
             exit::FAILED
         } else {
             match delivery {
-                Delivery::Delivered { .. } => exit::OK,
-                Delivery::Spooled { .. } if !self.require_delivery => exit::OK,
-                Delivery::Spooled { .. } | Delivery::Lost { .. } => exit::UNDELIVERED,
+                Delivery::Lost { .. } => exit::UNDELIVERED,
+                Delivery::Delivered { refused: 0, .. } => exit::OK,
+                _ if self.require_delivery => exit::UNDELIVERED,
+                _ => exit::OK,
             }
         }
     }
 }
 
-/// Whether something was left unasked because of a rate limit or the deadline.
-fn was_limited(run: &Run) -> bool {
-    run.samples.iter().any(|s| s.outcome == Outcome::Skipped && s.detail.starts_with("rate_limited"))
+/// Each once, in the order given.
+fn unique(names: &[String]) -> impl Iterator<Item = &String> {
+    let mut seen = BTreeSet::new();
+    names.iter().filter(move |name| seen.insert(name.as_str()))
+}
+
+/// The variant of a suite that has something to ask this deployment.
+fn variant_for<'a>(suite: &'a Suite, deployment: &Deployment) -> Option<&'a Arc<Variant>> {
+    let variant = suite.variant_for(&deployment.version)?;
+    variant.requests_for(deployment).next().is_some().then_some(variant)
+}
+
+/// Why a deployment is not probed.
+fn unspoken(suites: &[Suite], deployment: &Deployment) -> String {
+    let names: Vec<&str> = suites.iter().map(|suite| suite.name.as_str()).collect();
+    let names = names.join(", ");
+    if suites.iter().any(|suite| suite.variant_for(&deployment.version).is_some()) {
+        return format!(
+            "suite {names} changes what it asks, and {} does not allow writes; allow them with `writes: allowed` \
+             in fleet.yaml, or with --allow-writes beside --url",
+            deployment.name
+        );
+    }
+    format!(
+        "no variant of suite {names} speaks to {} (version {}); `cachetscope check` lists what each applies to",
+        deployment.name, deployment.version
+    )
 }
 
 impl AdHocArgs {
@@ -286,72 +277,83 @@ struct Plan {
     fleet: Vec<Arc<Deployment>>,
 }
 
-/// One round of each suite, one after the other, with progress for who watches.
-async fn probe(plan: &Plan, client: Client, clock: &Clock, origin: &str) -> Vec<Run> {
+/// One round of each suite, one after the other, with progress for who watches. When the process is
+/// told to stop, the rest is skipped; what was made at a target is still cleaned up.
+async fn probe(plan: &Plan, client: Client, clock: &Clock, origin: &str) -> anyhow::Result<Vec<Run>> {
     let visits: usize = plan
         .suites
         .iter()
         .flat_map(|suite| plan.fleet.iter().map(move |deployment| (suite, deployment)))
-        .filter_map(|(suite, deployment)| Some((suite.variant_for(&deployment.version)?, deployment)))
+        .filter_map(|(suite, deployment)| Some((variant_for(suite, deployment)?, deployment)))
         .map(|(variant, deployment)| variant.requests_for(deployment).count())
         .sum();
-    let bar = ProgressBar::with_draw_target(Some(visits as u64), ProgressDrawTarget::stderr());
-    if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} {wide_msg}") {
+    let bar = progress_bar("{bar:24} {pos}/{len} {wide_msg}", visits);
+    let asked = AtomicUsize::new(0);
+    let progress = |deployment: &Deployment, request: &Request| {
+        bar.set_position(asked.fetch_add(1, Ordering::Relaxed) as u64 + 1);
+        bar.set_message(format!("{} {}", request.name, deployment.name));
+    };
+    let prober = Prober::new(client, clock.clone());
+    let rounds = async {
+        let mut runs = Vec::new();
+        for suite in &plan.suites {
+            let now = clock.now();
+            let round = Arc::new(Round {
+                id: RoundId::new(origin, &suite.name, now),
+                suite: suite.name.clone(),
+                scheduled: now,
+                started: now,
+            });
+            runs.extend(prober.round(&round, suite, &plan.fleet, None, &progress).await);
+        }
+        runs
+    };
+    let mut rounds = std::pin::pin!(rounds);
+    let runs = tokio::select! {
+        runs = &mut rounds => runs,
+        stopped = stop_signal() => {
+            stopped?;
+            bar.suspend(|| eprintln!("stopping: what is under way ends, the rest is skipped"));
+            prober.stop();
+            rounds.await
+        }
+    };
+    bar.finish_and_clear();
+    Ok(runs)
+}
+
+/// Shown only where a person looks.
+fn progress_bar(template: &str, length: usize) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(length as u64), ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
-    let asked = AtomicUsize::new(0);
-    let prober = Prober::new(client, clock.clone());
-    let mut runs = Vec::new();
-    for suite in &plan.suites {
-        let now = clock.now();
-        let round = Arc::new(Round {
-            id: RoundId::new(origin, &suite.name, now),
-            suite: suite.name.clone(),
-            scheduled: now,
-            started: now,
-        });
-        let progress = |deployment: &Deployment, request: &crate::model::Request| {
-            bar.set_position(asked.fetch_add(1, Ordering::Relaxed) as u64 + 1);
-            bar.set_message(format!("{} {}", request.name, deployment.name));
-        };
-        runs.extend(prober.round(&round, suite, &plan.fleet, None, &progress).await);
-    }
-    bar.finish_and_clear();
-    runs
+    bar
 }
 
-/// Asks the first request of every deployment again and again until each has answered something.
-async fn wait_until_all_answer(client: &Client, plan: &Plan, limit: Duration) {
-    let started = std::time::Instant::now();
-    let waiting = plan.fleet.iter().map(|deployment| async move {
-        let suite = plan.suites.iter().find_map(|suite| suite.variant_for(&deployment.version));
-        let Some(request) = suite.and_then(|variant| variant.requests.first()) else { return };
-        while started.elapsed() < limit && !crate::probe::answers(client, deployment, request).await {
-            tokio::time::sleep(Duration::from_millis(250)).await;
+/// Asks every deployment again and again until it answers, or the time is over.
+async fn wait_until_all_answer(client: &Client, clock: &Clock, plan: &Plan, limit: Duration) {
+    let bar = progress_bar("waiting: {pos}/{len} answer {wide_msg}", plan.fleet.len());
+    if !std::io::stderr().is_terminal() {
+        eprintln!("waiting at most {} until all answer", humantime::format_duration(limit));
+    }
+    let waiting = plan.fleet.iter().map(|deployment| {
+        let bar = bar.clone();
+        async move {
+            let variant = plan.suites.iter().find_map(|suite| variant_for(suite, deployment))?;
+            let answered = async {
+                while !crate::probe::answers(client, clock, deployment, variant).await {
+                    tokio::time::sleep(WAIT_PAUSE).await;
+                }
+            };
+            let answered = tokio::time::timeout(limit, answered).await;
+            bar.inc(u64::from(answered.is_ok()));
+            answered.is_err().then_some(deployment.name.as_str())
         }
     });
-    futures_util::future::join_all(waiting).await;
-}
-
-async fn spooled(store: &crate::store::Store, spool: &Location) -> Result<Delivery, StoreError> {
-    let status = store.outbox_status().await?;
-    let items = status.iter().map(|lane| lane.items).sum();
-    let reason = status
-        .into_iter()
-        .find_map(|lane| lane.trouble)
-        .map_or_else(|| "it did not finish in time".to_owned(), |(_, reason)| reason);
-    Ok(Delivery::Spooled { items, file: spool.to_string(), reason })
-}
-
-/// Words for stderr; the result itself goes to stdout.
-fn tell(delivery: &Delivery) {
-    match delivery {
-        Delivery::Delivered { items, place } => eprintln!("telemetry: {items} items delivered to {place}"),
-        Delivery::Spooled { items, file, reason } => eprintln!(
-            "telemetry: {items} items wait in {file}: {reason}. The next `probe --once` delivers them."
-        ),
-        Delivery::Lost { reason } => {
-            eprintln!("telemetry: LOST, it could be neither delivered nor kept: {reason}")
-        }
+    let silent: Vec<&str> = futures_util::future::join_all(waiting).await.into_iter().flatten().collect();
+    bar.finish_and_clear();
+    if !silent.is_empty() {
+        eprintln!("not ready after {}: {}", humantime::format_duration(limit), silent.join(", "));
     }
 }

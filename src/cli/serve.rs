@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Global, exit, runtime};
+use super::{Global, block_on, exit};
 use crate::clock::Clock;
 use crate::config::Env;
 use crate::daemon::{Daemon, Reloader, Settings};
@@ -63,15 +63,26 @@ impl Serve {
             title: String::new(),
             export: true,
         };
-        runtime()?.block_on(async {
-            let telemetry = crate::telemetry::start(global.log.as_deref(), global.colored(&env, &std::io::stderr()), Some(&env))?;
+        block_on(async {
+            let telemetry = crate::telemetry::start(
+                global.log.as_deref(),
+                global.colored(&env, &std::io::stderr()),
+                Some(&env),
+            )?;
             let deployments = config.fleet.len();
             let location = settings.location.clone();
             let daemon = Daemon::start(settings, config, Some(reloader), Clock::system()).await?;
             tracing::info!(page = format!("http://{}", daemon.address()), store = %location, deployments, "ready");
             stop_signal().await?;
             tracing::info!("stopping");
-            daemon.shut_down().await;
+            tokio::select! {
+                () = daemon.shut_down() => {}
+                again = stop_signal() => {
+                    again?;
+                    tracing::warn!("told twice to stop: stopped at once");
+                    return Ok(exit::FAILED);
+                }
+            }
             telemetry.shut_down().await;
             Ok(exit::OK)
         })

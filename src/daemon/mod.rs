@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -26,10 +27,15 @@ use crate::store::{Change, Location, Retention, Store};
 pub use reload::Reloader;
 pub use rounds::Rounds;
 
-/// How long rounds that are under way may take to end.
-const ROUNDS_DEADLINE: Duration = Duration::from_secs(10);
+/// How long rounds that are under way may take to end; then they skip what they have not asked yet.
+/// With the deadlines below this stays within the ten seconds that Docker waits.
+const ROUNDS_DEADLINE: Duration = Duration::from_secs(3);
+/// How long they may take after that: the requests that are under way.
+const REQUESTS_DEADLINE: Duration = Duration::from_secs(3);
 /// How long the last export may take.
-const EXPORT_DEADLINE: Duration = Duration::from_secs(5);
+const EXPORT_DEADLINE: Duration = Duration::from_secs(2);
+/// How long pages may be read on.
+const PAGES_DEADLINE: Duration = Duration::from_secs(1);
 /// How often old samples and superseded snapshots are looked for.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
 
@@ -78,6 +84,13 @@ impl Daemon {
             let words: Vec<String> = errors.iter().map(ToString::to_string).collect();
             anyhow::anyhow!(words.join("\n"))
         })?;
+        // Before anything else: unheard, SIGHUP would end the process.
+        let reloader = match reloader {
+            Some(reloader) => {
+                Some((reloader, signal(SignalKind::hangup()).context("failed to hear SIGHUP")?))
+            }
+            None => None,
+        };
         let store = Store::open(&settings.location, &clock).await?;
         let resource = |instance: &str| {
             Resource::new(
@@ -100,8 +113,8 @@ impl Daemon {
         let rounds = Rounds::new(store.clone(), client, clock.clone(), fleet_resource.clone());
         rounds.set(config).await?;
         tasks.spawn(rounds.clone().run(stop.clone()));
-        if let Some(reloader) = reloader {
-            tasks.spawn(reloader.run(rounds.clone(), notices, stop.clone()));
+        if let Some((reloader, hangup)) = reloader {
+            tasks.spawn(reloader.run(hangup, rounds.clone(), notices, stop.clone()));
         }
 
         let state = page::State {
@@ -164,7 +177,10 @@ impl Daemon {
         self.stop.cancel();
         self.tasks.close();
         if tokio::time::timeout(ROUNDS_DEADLINE, self.rounds.ended()).await.is_err() {
-            tracing::warn!("rounds were still under way after {ROUNDS_DEADLINE:?}; they are given up");
+            self.rounds.cut_short();
+            if tokio::time::timeout(REQUESTS_DEADLINE, self.rounds.ended()).await.is_err() {
+                tracing::warn!("requests of a round were still under way; the round is given up");
+            }
         }
         // The last snapshot counts the last runs, which may still be in the writer's queue.
         if let Ok(mut publisher) = self.publishing.await
@@ -183,7 +199,7 @@ impl Daemon {
             }
         }
         // Pages that are still being read must not keep the store open for ever.
-        if tokio::time::timeout(EXPORT_DEADLINE, self.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(PAGES_DEADLINE, self.tasks.wait()).await.is_err() {
             tracing::debug!("connections were still open");
         }
         self.store.close().await;

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -31,12 +32,18 @@ struct Mark {
     state: Option<(u64, Option<SystemTime>)>,
 }
 
+/// At the files, and at all that lies in those that are folders: a file that was broken when it came
+/// is not among those of the configuration in force, and must be seen when it is mended.
 fn look(files: &[PathBuf]) -> Vec<Mark> {
-    let mark = |file: &PathBuf| {
-        let metadata = std::fs::metadata(file).ok();
-        Mark { file: file.clone(), state: metadata.map(|m| (m.len(), m.modified().ok())) }
+    let within = files.iter().filter_map(|file| std::fs::read_dir(file).ok()).flatten().flatten();
+    let mut all: Vec<PathBuf> = files.iter().cloned().chain(within.map(|entry| entry.path())).collect();
+    all.sort();
+    all.dedup();
+    let mark = |file: PathBuf| {
+        let metadata = std::fs::metadata(&file).ok();
+        Mark { file, state: metadata.map(|m| (m.len(), m.modified().ok())) }
     };
-    files.iter().map(mark).collect()
+    all.into_iter().map(mark).collect()
 }
 
 impl Reloader {
@@ -47,14 +54,13 @@ impl Reloader {
     }
 
     /// Until stopped.
-    pub async fn run(mut self, rounds: Rounds, notices: watch::Sender<Vec<String>>, stop: CancellationToken) {
-        let mut hangup = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) {
-            Ok(signal) => signal,
-            Err(error) => {
-                tracing::error!(%error, "SIGHUP cannot be heard; the configuration is not reloaded");
-                return;
-            }
-        };
+    pub async fn run(
+        mut self,
+        mut hangup: Signal,
+        rounds: Rounds,
+        notices: watch::Sender<Vec<String>>,
+        stop: CancellationToken,
+    ) {
         loop {
             let forced = tokio::select! {
                 () = stop.cancelled() => return,

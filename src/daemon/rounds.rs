@@ -1,6 +1,6 @@
 //! The loop that runs rounds when they are due, and hands what they saw to the store.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -35,6 +35,18 @@ pub struct Rounds {
 struct State {
     timetable: Timetable,
     fleet: Arc<[Arc<Deployment>]>,
+    /// Whether suites and fleet were ever set.
+    set: bool,
+}
+
+/// Says that a round has ended, however it did: a suite must not be thought to run for ever because
+/// of one answer that some parser choked on.
+struct UnderWay<'a>(&'a Rounds, &'a str);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.state().timetable.ended(self.1);
+    }
 }
 
 impl Rounds {
@@ -56,8 +68,10 @@ impl Rounds {
         let now = self.clock.now();
         let deployments = config.fleet.iter().map(|d| DeploymentRow::from(d.as_ref())).collect();
         self.store.change(Change::Fleet { deployments, at: now }).await?;
+        // Rounds were missed while no daemon ran, not while a suite had nothing to do here.
         let mut last = std::collections::HashMap::new();
-        for suite in &config.suites {
+        let first = !self.state().set;
+        for suite in config.suites.iter().filter(|_| first) {
             if let Some(scheduled) = self.store.last_round(&suite.name).await? {
                 last.insert(suite.name.clone(), scheduled);
             }
@@ -69,9 +83,10 @@ impl Rounds {
             })
         };
         let suites: Vec<Suite> = config.suites.iter().filter(spoken_to).cloned().collect();
-        let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
+        let mut state = self.state();
         state.timetable.set(&suites, self.store.id(), now, |suite| last.get(suite).copied());
         state.fleet = config.fleet.into();
+        state.set = true;
         drop(state);
         self.changed.notify_one();
         Ok(())
@@ -79,7 +94,7 @@ impl Rounds {
 
     /// Starts what is due; returns when to look again.
     pub fn tick(&self, now: Timestamp) -> Option<Timestamp> {
-        let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
+        let mut state = self.state();
         for tick in state.timetable.due(now) {
             if tick.missed > 0 {
                 tracing::warn!(suite = tick.suite, missed = tick.missed, "scheduled rounds were missed");
@@ -100,6 +115,7 @@ impl Rounds {
 
     #[tracing::instrument(name = "round", skip_all, fields(suite = suite.name, scheduled = %tick.scheduled))]
     async fn round(self, suite: Suite, fleet: Arc<[Arc<Deployment>]>, tick: Tick) {
+        let _under_way = UnderWay(&self, &suite.name);
         let round = Arc::new(Round {
             id: RoundId::new(self.store.id(), &suite.name, tick.scheduled),
             suite: suite.name.clone(),
@@ -114,8 +130,10 @@ impl Rounds {
                 tracing::error!(%error, suite = suite.name, deployment, "a run is lost");
             }
         }
-        let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
-        state.timetable.ended(&suite.name);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Until stopped.
@@ -130,6 +148,11 @@ impl Rounds {
                 () = tokio::time::sleep(wait) => {}
             }
         }
+    }
+
+    /// Rounds that are under way skip what they have not asked yet.
+    pub fn cut_short(&self) {
+        self.prober.stop();
     }
 
     /// Returns when no round is under way any more; none may be started after.

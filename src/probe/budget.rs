@@ -52,6 +52,15 @@ impl Budgets {
         Ok(())
     }
 
+    /// Counts a request that is sent whatever is left, as clean-up is: an object left behind is worse
+    /// than one request too many.
+    pub fn take_anyway(&self, deployment: &str, budget: Option<Budget>, now: Timestamp) {
+        if let (Err(_), Some(_)) = (self.take(deployment, budget, now), budget) {
+            let mut ledgers = self.0.lock().unwrap_or_else(|e| e.into_inner());
+            ledgers.entry(deployment.to_owned()).or_default().sent.push_back(now);
+        }
+    }
+
     /// Learns from an answer: `429` and `X-RateLimit-Remaining: 0` close the target for as long as
     /// it says (`Retry-After` in seconds or as a date, RFC 9110 §10.2.3).
     pub fn learn(&self, deployment: &str, status: u16, headers: &HeaderMap, now: Timestamp) {
@@ -95,6 +104,16 @@ mod tests {
         assert!(budgets.take("b", budget, at(59)).is_ok());
         assert!(budgets.take("a", budget, at(60)).is_ok());
         assert!(budgets.take("a", budget, at(61)).is_err());
+    }
+
+    #[test]
+    fn clean_up_is_sent_beyond_the_budget_and_counts() {
+        let budgets = Budgets::default();
+        let budget = Some(Budget { requests: 1, per: 60 * SECOND });
+        budgets.take_anyway("a", budget, at(0));
+        budgets.take_anyway("a", budget, at(30));
+        assert!(budgets.take("a", budget, at(61)).is_err());
+        assert!(budgets.take("a", budget, at(90)).is_ok());
     }
 
     #[test]

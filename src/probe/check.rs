@@ -1,8 +1,10 @@
 //! Whether an answer is what was expected, in words: expected and found.
 
+use jsonpath_rust::parser::model::JpQuery;
 use jsonpath_rust::query::js_path_process;
 use serde_json::Value;
 
+use super::mask::Mask;
 use crate::http::Exchange;
 use crate::model::{Check, ErrorType, Expected, JsonKind, Outcome, Request};
 
@@ -21,7 +23,7 @@ pub(super) struct Judgement {
 }
 
 /// Judges one exchange by the request's checks. Captures are judged elsewhere.
-pub(super) fn judge(request: &Request, exchange: &Exchange) -> Judgement {
+pub(super) fn judge(request: &Request, exchange: &Exchange, mask: &Mask) -> Judgement {
     if let Some(failure) = &exchange.error {
         let outcome = if failure.kind.is_unreachable() { Outcome::Unreachable } else { Outcome::Fail };
         return Judgement { outcome, error: Some(failure.kind), detail: failure.detail.clone() };
@@ -33,7 +35,11 @@ pub(super) fn judge(request: &Request, exchange: &Exchange) -> Judgement {
             detail: "no answer".to_owned(),
         };
     };
-    if status == 429 && !expects_status(request, 429) {
+    let is_expected = request.checks.iter().all(|check| match check {
+        Check::Status(set) => set.contains(status),
+        _ => true,
+    });
+    if status == 429 && !is_expected {
         return Judgement {
             outcome: Outcome::Skipped,
             error: Some(ErrorType::RateLimited),
@@ -41,170 +47,158 @@ pub(super) fn judge(request: &Request, exchange: &Exchange) -> Judgement {
         };
     }
 
-    let needs_json = request.checks.iter().any(|c| matches!(c, Check::Json { .. } | Check::JsonSchema(_)));
-    let json: Result<Option<Value>, String> = if needs_json { parse(exchange).map(Some) } else { Ok(None) };
+    let judge = Judge { request, exchange, mask };
     let mut failed: Vec<String> = Vec::new();
-    let mut too_large = false;
+    let mut error = ErrorType::Check;
+    let mut json = None;
     for check in &request.checks {
-        let found = match check {
-            Check::Status(set) if set.contains(status) => Ok(()),
-            Check::Status(set) => Err(format!("status: expected {set}, found {status}")),
-            Check::Header { name, expected } => header(exchange, name, expected),
-            Check::Body(expected) => body(exchange, expected),
-            Check::Json { .. } | Check::JsonSchema(_) if exchange.truncated => {
-                too_large = true;
-                Err(format!("body: expected at most {} bytes, found more", request.max_body))
-            }
-            Check::Json { path, query, expected } => match &json {
-                Ok(Some(json)) => json_path(json, path, query, expected),
-                Ok(None) => Ok(()),
-                Err(why) => Err(format!("body: expected JSON, found {why}")),
-            },
-            Check::JsonSchema(schema) => match &json {
-                Ok(Some(json)) => match schema.validate(json) {
-                    Ok(()) => Ok(()),
-                    Err(error) => Err(format!(
-                        "schema: at `{}`: {}",
-                        error.instance_path(),
-                        excerpt(&error.to_string())
-                    )),
-                },
-                Ok(None) => Ok(()),
-                Err(why) => Err(format!("body: expected JSON, found {why}")),
-            },
-            Check::ResponseTime(limit) if exchange.phases.total() <= *limit => Ok(()),
+        let words = match check {
+            Check::Status(set) if set.contains(status) => continue,
+            Check::Status(set) => Some(format!("status: expected {set}, found {status}")),
+            Check::ResponseTime(limit) if exchange.phases.total() <= *limit => continue,
             Check::ResponseTime(limit) => {
-                Err(format!("time: expected at most {limit:?}, took {:.1?}", exchange.phases.total()))
+                Some(format!("time: expected at most {limit:?}, took {:.1?}", exchange.phases.total()))
             }
-            Check::TlsDaysLeft(min) => match exchange.tls_days_left {
-                Some(days) if days >= *min => Ok(()),
-                Some(days) => Err(format!("certificate: expected at least {min} days left, found {days}")),
-                None => Err("certificate: expected one, found a connection without TLS".to_owned()),
+            Check::TlsDaysLeft(min) => certificate(exchange.tls_days_left, *min),
+            // Another status comes with another body, and its failures are not news.
+            _ if !is_expected => continue,
+            Check::Header { name, expected } => judge.header(name, expected),
+            Check::Body(expected) => judge.body(expected),
+            Check::Json { .. } | Check::JsonSchema(_) if exchange.truncated => {
+                error = ErrorType::BodyTooLarge;
+                Some(format!("body: expected at most {} bytes, found more", request.max_body))
+            }
+            Check::Json { .. } | Check::JsonSchema(_) => match json.get_or_insert_with(|| parse(exchange)) {
+                Ok(json) => judge.json(check, json),
+                Err(error) => Some(format!("body: expected JSON, found {}", judge.no_json(error))),
             },
         };
-        if let Err(words) = found
-            && !failed.contains(&words)
-        {
-            failed.push(words);
-        }
+        failed.extend(words.filter(|words| !failed.contains(words)));
     }
 
     if failed.is_empty() {
         return Judgement { outcome: Outcome::Pass, error: None, detail: String::new() };
     }
-    // What came instead is the quickest hint at why; never where credentials were sent.
-    let explains = !expects_status(request, status) && !request.authenticated && !exchange.body.is_empty();
-    let body_words = explains.then(|| format!("body: {}", excerpt(&String::from_utf8_lossy(&exchange.body))));
     let more = failed.len().saturating_sub(LISTED_MAX);
     failed.truncate(LISTED_MAX);
     if more > 0 {
         failed.push(format!("and {more} more"));
     }
-    failed.extend(body_words);
-    let error = if too_large { ErrorType::BodyTooLarge } else { ErrorType::Check };
+    // What came instead is the quickest hint at why.
+    if !is_expected && !request.authenticated && !exchange.body.is_empty() {
+        failed.push(format!("body: {}", judge.excerpt(&String::from_utf8_lossy(&exchange.body))));
+    }
     Judgement { outcome: Outcome::Fail, error: Some(error), detail: failed.join("; ") }
-}
-
-fn expects_status(request: &Request, status: u16) -> bool {
-    request.checks.iter().all(|check| match check {
-        Check::Status(set) => set.contains(status),
-        _ => true,
-    })
 }
 
 fn retry_after_words(exchange: &Exchange) -> String {
     match exchange.headers.get(http::header::RETRY_AFTER).and_then(|v| v.to_str().ok()) {
         Some(text) if text.bytes().all(|b| b.is_ascii_digit()) => format!(", to be asked again in {text} s"),
-        Some(text) => format!(", to be asked again at {}", excerpt(text)),
+        Some(text) => format!(", to be asked again at {}", one_line(text)),
         None => String::new(),
     }
 }
 
-/// The body as JSON (RFC 8259), or what it is instead.
-pub(super) fn parse(exchange: &Exchange) -> Result<Value, String> {
-    if exchange.body.is_empty() {
-        return Err("an empty body".to_owned());
-    }
-    serde_json::from_slice(&exchange.body).map_err(|error| {
-        let text = String::from_utf8_lossy(&exchange.body);
-        format!("`{}` ({error})", excerpt(&text))
-    })
+/// The body as JSON (RFC 8259).
+pub(super) fn parse(exchange: &Exchange) -> serde_json::Result<Value> {
+    serde_json::from_slice(&exchange.body)
 }
 
-fn header(exchange: &Exchange, name: &str, expected: &Expected) -> Result<(), String> {
-    let found: Vec<String> = exchange
-        .headers
-        .get_all(name)
-        .iter()
-        .map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned())
-        .collect();
-    let words = |wanted: String| {
-        let found = match found.as_slice() {
-            [] => "none".to_owned(),
-            values => format!("`{}`", excerpt(&values.join(", "))),
-        };
-        Err(format!("header {name}: expected {wanted}, found {found}"))
-    };
-    let holds = match expected {
-        Expected::Exists(wanted) => found.is_empty() != *wanted,
-        Expected::Equals(value) => found.iter().any(|f| *f == text_of(value)),
-        Expected::Matches(regex) => found.iter().any(|f| regex.is_match(f)),
-        Expected::Contains(part) => found.iter().any(|f| f.contains(part.as_str())),
-        Expected::Type(_) | Expected::Count { .. } | Expected::Size { .. } => false,
-    };
-    if holds { Ok(()) } else { words(describe(expected)) }
+fn certificate(days_left: Option<i64>, min: i64) -> Option<String> {
+    match days_left {
+        Some(days) if days >= min => None,
+        Some(days) => Some(format!("certificate: expected at least {min} days left, found {days}")),
+        None => Some("certificate: expected one, found a connection without TLS".to_owned()),
+    }
 }
 
-fn body(exchange: &Exchange, expected: &Expected) -> Result<(), String> {
-    let text = || String::from_utf8_lossy(&exchange.body);
-    let (holds, found) = match expected {
-        Expected::Contains(part) => (text().contains(part.as_str()), None),
-        Expected::Matches(regex) => (regex.is_match(&text()), None),
-        Expected::Equals(value) => (text() == text_of(value), None),
-        Expected::Size { min, max } => {
-            let size = exchange.body.len() as u64;
-            let beyond = exchange.truncated && *max != u64::MAX;
-            let found =
-                if exchange.truncated { format!("more than {size} bytes") } else { format!("{size} bytes") };
-            ((*min..=*max).contains(&size) && !beyond, Some(found))
-        }
-        Expected::Exists(wanted) => (exchange.body.is_empty() != *wanted, None),
-        Expected::Type(_) | Expected::Count { .. } => (false, None),
-    };
-    if holds {
-        return Ok(());
-    }
-    let found = found.unwrap_or_else(|| format!("`{}`", excerpt(&text())));
-    Err(format!("body: expected {}, found {found}", describe(expected)))
+/// Puts what does not hold into words; each check says nothing when it holds. What a target says to
+/// somebody with credentials is not repeated, and secrets are masked before a text is cut.
+struct Judge<'a> {
+    request: &'a Request,
+    exchange: &'a Exchange,
+    mask: &'a Mask,
 }
 
-fn json_path(
-    json: &Value,
-    path: &str,
-    query: &jsonpath_rust::parser::model::JpQuery,
-    expected: &Expected,
-) -> Result<(), String> {
-    let found: Vec<&Value> = match js_path_process(query, json) {
-        Ok(found) => found.into_iter().map(|f| f.val()).collect(),
-        Err(error) => return Err(format!("{path}: {error}")),
-    };
-    let fails = |what: String| Err(format!("{path}: expected {}, found {what}", describe(expected)));
-    match expected {
-        Expected::Exists(wanted) => {
-            return if found.is_empty() != *wanted { Ok(()) } else { fails(listing(&found)) };
-        }
-        Expected::Count { min, max } => {
-            let count = match found.as_slice() {
-                [Value::Array(elements)] => elements.len(),
-                values => values.len(),
-            };
-            return if (*min..=*max).contains(&(count as u64)) { Ok(()) } else { fails(count.to_string()) };
-        }
-        _ if found.is_empty() => return fails("nothing".to_owned()),
-        _ => {}
-    }
-    for value in found {
+impl Judge<'_> {
+    fn header(&self, name: &str, expected: &Expected) -> Option<String> {
+        let values = self.exchange.headers.get_all(name).iter();
+        let found: Vec<_> = values.map(|v| String::from_utf8_lossy(v.as_bytes())).collect();
         let holds = match expected {
+            Expected::Exists(wanted) => found.is_empty() != *wanted,
+            Expected::Equals(value) => found.iter().any(|f| *f == text_of(value)),
+            Expected::Matches(regex) => found.iter().any(|f| regex.is_match(f)),
+            Expected::Contains(part) => found.iter().any(|f| f.contains(part.as_str())),
+            Expected::Type(_) | Expected::Count { .. } | Expected::Size { .. } => false,
+        };
+        let shown = || match found.as_slice() {
+            [] => "none".to_owned(),
+            values => self.text(&values.join(", ")),
+        };
+        (!holds).then(|| format!("header {name}: expected {}, found {}", self.describe(expected), shown()))
+    }
+
+    fn body(&self, expected: &Expected) -> Option<String> {
+        let Exchange { body, truncated, .. } = self.exchange;
+        let text = || String::from_utf8_lossy(body);
+        let holds = match expected {
+            Expected::Contains(part) => text().contains(part.as_str()),
+            Expected::Matches(regex) => regex.is_match(&text()),
+            Expected::Equals(value) => text() == text_of(value),
+            Expected::Size { min, max } => {
+                (*min..=*max).contains(&(body.len() as u64)) && !(*truncated && *max != u64::MAX)
+            }
+            Expected::Exists(wanted) => body.is_empty() != *wanted,
+            Expected::Type(_) | Expected::Count { .. } => false,
+        };
+        let shown = || match expected {
+            Expected::Size { .. } if *truncated => format!("more than {} bytes", body.len()),
+            Expected::Size { .. } => format!("{} bytes", body.len()),
+            _ => self.text(&text()),
+        };
+        (!holds).then(|| format!("body: expected {}, found {}", self.describe(expected), shown()))
+    }
+
+    fn json(&self, check: &Check, json: &Value) -> Option<String> {
+        match check {
+            Check::Json { path, query, expected } => self.json_path(json, path, query, expected),
+            Check::JsonSchema(schema) => {
+                let error = schema.validate(json).err()?;
+                let place = match error.instance_path().as_str() {
+                    "" => "the top".to_owned(),
+                    path => format!("`{path}`"),
+                };
+                let words = match self.request.authenticated {
+                    true => error.masked().to_string(),
+                    false => error.to_string(),
+                };
+                Some(format!("schema: at {place}: {}", self.excerpt(&words)))
+            }
+            _ => None,
+        }
+    }
+
+    fn json_path(&self, json: &Value, path: &str, query: &JpQuery, expected: &Expected) -> Option<String> {
+        let fails =
+            |found: String| Some(format!("{path}: expected {}, found {found}", self.describe(expected)));
+        let found: Vec<&Value> = match js_path_process(query, json) {
+            Ok(found) => found.into_iter().map(|f| f.val()).collect(),
+            Err(error) => return Some(format!("{path}: {error}")),
+        };
+        match expected {
+            Expected::Exists(wanted) if found.is_empty() == *wanted => return fails(self.listing(&found)),
+            Expected::Exists(_) => return None,
+            Expected::Count { min, max } => {
+                let count = match found.as_slice() {
+                    [Value::Array(elements)] => elements.len(),
+                    values => values.len(),
+                };
+                return if (*min..=*max).contains(&(count as u64)) { None } else { fails(count.to_string()) };
+            }
+            _ if found.is_empty() => return fails("nothing".to_owned()),
+            _ => {}
+        }
+        let holds = |value: &&Value| match expected {
             Expected::Equals(wanted) => equal(wanted, value),
             Expected::Matches(regex) => regex.is_match(&text_of(value)),
             Expected::Contains(part) => match value {
@@ -214,14 +208,66 @@ fn json_path(
             Expected::Type(kind) => kind.admits(value),
             Expected::Size { .. } | Expected::Exists(_) | Expected::Count { .. } => false,
         };
-        if !holds {
-            return match expected {
-                Expected::Type(_) => fails(format!("{} ({})", JsonKind::of(value).as_str(), shown(value))),
-                _ => fails(shown(value)),
-            };
+        let value = found.into_iter().find(|value| !holds(value))?;
+        match expected {
+            Expected::Type(_) if !self.request.authenticated => {
+                fails(format!("{} ({})", JsonKind::of(value).as_str(), self.value(value)))
+            }
+            _ => fails(self.value(value)),
         }
     }
-    Ok(())
+
+    fn listing(&self, values: &[&Value]) -> String {
+        match values {
+            [] => "nothing".to_owned(),
+            [one] => self.value(one),
+            [first, ..] => format!("{} values, first {}", values.len(), self.value(first)),
+        }
+    }
+
+    /// JSON as it is written, so that `1` and `"1"` look different.
+    fn value(&self, value: &Value) -> String {
+        match (self.request.authenticated, value) {
+            (true, Value::String(_) | Value::Array(_) | Value::Object(_)) => {
+                format!("another {}", JsonKind::of(value).as_str())
+            }
+            _ => self.excerpt(&value.to_string()),
+        }
+    }
+
+    fn text(&self, text: &str) -> String {
+        match self.request.authenticated {
+            true => format!("another text of {} characters", text.chars().count()),
+            false => format!("`{}`", self.excerpt(text)),
+        }
+    }
+
+    fn no_json(&self, error: &serde_json::Error) -> String {
+        match self.exchange.body.as_ref() {
+            [] => "an empty body".to_owned(),
+            body => format!("{} ({error})", self.text(&String::from_utf8_lossy(body))),
+        }
+    }
+
+    /// What was wanted stands in the suite, but may have been put there from the environment.
+    fn describe(&self, expected: &Expected) -> String {
+        match expected {
+            Expected::Equals(value) => self.excerpt(&value.to_string()),
+            Expected::Matches(regex) => format!("a match of `{regex}`"),
+            Expected::Contains(part) => format!("to contain `{}`", self.excerpt(part)),
+            Expected::Type(kind) => kind.as_str().to_owned(),
+            Expected::Count { min, max } => format!("a count of {}", range(*min, *max)),
+            Expected::Size { min, max } => format!("{} bytes", range(*min, *max)),
+            Expected::Exists(true) => "something".to_owned(),
+            Expected::Exists(false) => "nothing".to_owned(),
+        }
+    }
+
+    /// One line of at most [`EXCERPT_CHARS_MAX`] characters. A mask that came after the cut would miss
+    /// a secret that was cut in two.
+    fn excerpt(&self, text: &str) -> String {
+        one_line(&self.mask.apply(text))
+    }
 }
 
 /// Numbers are equal by value: 1 and 1.0 are one number in JSON.
@@ -229,19 +275,6 @@ fn equal(a: &Value, b: &Value) -> bool {
     match (a.as_f64(), b.as_f64()) {
         (Some(a), Some(b)) => a == b,
         _ => a == b,
-    }
-}
-
-fn describe(expected: &Expected) -> String {
-    match expected {
-        Expected::Equals(value) => shown(value),
-        Expected::Matches(regex) => format!("a match of `{regex}`"),
-        Expected::Contains(part) => format!("to contain `{}`", excerpt(part)),
-        Expected::Type(kind) => kind.as_str().to_owned(),
-        Expected::Count { min, max } => format!("a count of {}", range(*min, *max)),
-        Expected::Size { min, max } => format!("{} bytes", range(*min, *max)),
-        Expected::Exists(true) => "something".to_owned(),
-        Expected::Exists(false) => "nothing".to_owned(),
     }
 }
 
@@ -254,19 +287,6 @@ fn range(min: u64, max: u64) -> String {
     }
 }
 
-fn listing(values: &[&Value]) -> String {
-    match values {
-        [] => "nothing".to_owned(),
-        [one] => shown(one),
-        [first, ..] => format!("{} values, first {}", values.len(), shown(first)),
-    }
-}
-
-/// JSON as it is written, so that `1` and `"1"` look different.
-fn shown(value: &Value) -> String {
-    excerpt(&value.to_string())
-}
-
 /// A text without quotes; anything else as JSON.
 fn text_of(value: &Value) -> String {
     match value {
@@ -276,7 +296,7 @@ fn text_of(value: &Value) -> String {
 }
 
 /// One line of at most [`EXCERPT_CHARS_MAX`] characters, without control characters.
-fn excerpt(text: &str) -> String {
+fn one_line(text: &str) -> String {
     let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut short: String = line.chars().filter(|c| !c.is_control()).take(EXCERPT_CHARS_MAX).collect();
     if line.chars().nth(EXCERPT_CHARS_MAX).is_some() {
@@ -286,7 +306,7 @@ fn excerpt(text: &str) -> String {
 }
 
 /// What a capture takes out of an answer: the one value the path selects, as text.
-pub(super) fn capture(json: &Value, query: &jsonpath_rust::parser::model::JpQuery) -> Option<String> {
+pub(super) fn capture(json: &Value, query: &JpQuery) -> Option<String> {
     let found = js_path_process(query, json).ok()?;
     match found.first()?.clone().val() {
         Value::Null | Value::Array(_) | Value::Object(_) => None,

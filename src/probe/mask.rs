@@ -1,5 +1,7 @@
 //! Keeps secrets and captured values out of every text that is kept or shown.
 
+use super::visit::{json_escape, percent_escape};
+
 /// Values that must not appear.
 #[derive(Clone, Default)]
 pub(super) struct Mask(Vec<String>);
@@ -8,12 +10,15 @@ pub(super) struct Mask(Vec<String>);
 const CAPTURE_CHARS_MIN: usize = 4;
 
 impl Mask {
+    /// Also as it looks inside a path and inside a JSON string.
     pub fn hide_secret(&mut self, value: &str) {
-        if !value.is_empty() {
-            self.0.push(value.to_owned());
-            // The longest first: one secret may be part of another.
-            self.0.sort_by_key(|v| std::cmp::Reverse(v.len()));
+        for form in [value.to_owned(), percent_escape(value), json_escape(value)] {
+            if !form.is_empty() && !self.0.contains(&form) {
+                self.0.push(form);
+            }
         }
+        // The longest first: one secret may be part of another.
+        self.0.sort_by_key(|v| std::cmp::Reverse(v.len()));
     }
 
     pub fn hide_capture(&mut self, value: &str) {
@@ -38,6 +43,8 @@ mod tests {
         mask.hide_secret("tok-long");
         mask.hide_capture("12");
         mask.hide_capture("verify-abc");
+        mask.hide_secret("1|\"x\"");
         assert_eq!(mask.apply("tok-long tok 12 verify-abc"), "••• ••• 12 •••");
+        assert_eq!(mask.apply(r#"/a?t=1%7C%22x%22 {"t":"1|\"x\""}"#), r#"/a?t=••• {"t":"•••"}"#);
     }
 }

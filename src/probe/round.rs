@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::budget::Budgets;
-use super::visit::Visitor;
+use super::visit::{Limits, Visitor};
 use crate::clock::Clock;
 use crate::http::Client;
 use crate::model::{Deployment, Request, Round, Run, Suite};
@@ -30,6 +31,7 @@ pub struct Prober {
     clock: Clock,
     budgets: Arc<Budgets>,
     turns: Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>,
+    stopped: CancellationToken,
 }
 
 /// Told after each sample, for a person who watches.
@@ -37,7 +39,18 @@ pub type Progress<'a> = &'a (dyn Fn(&Deployment, &Request) + Sync);
 
 impl Prober {
     pub fn new(client: Client, clock: Clock) -> Self {
-        Prober { client, clock, budgets: Arc::default(), turns: Arc::default() }
+        Prober {
+            client,
+            clock,
+            budgets: Arc::default(),
+            turns: Arc::default(),
+            stopped: CancellationToken::new(),
+        }
+    }
+
+    /// From now on, rounds that are under way skip what they have not asked yet, but for clean-up.
+    pub fn stop(&self) {
+        self.stopped.cancel();
     }
 
     /// Visits every deployment that some variant of the suite speaks to. What is not asked before
@@ -84,6 +97,7 @@ impl Prober {
         let mut shuffled: Vec<_> =
             visits.map(|visit| (round.id.hash_of(&[stage, &visit.0.deployment.name]), visit)).collect();
         shuffled.sort_by_key(|(hash, _)| *hash);
+        let limits = Limits { budgets: &self.budgets, deadline, stopped: &self.stopped };
         let mut groups: BTreeMap<(usize, String), Vec<_>> = BTreeMap::new();
         let mut places: HashMap<String, usize> = HashMap::new();
         for (place, (_, visit)) in shuffled.into_iter().enumerate() {
@@ -99,10 +113,10 @@ impl Prober {
                     let _turn = turn.lock().await;
                     match request {
                         Some(request) => {
-                            visitor.ask(&request, &self.budgets, deadline).await;
+                            visitor.ask(&request, limits).await;
                             progress(&visitor.deployment, &request);
                         }
-                        None => visitor.wake_up(&self.budgets).await,
+                        None => visitor.wake_up(limits).await,
                     }
                 }
             })

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::budget::Budgets;
@@ -14,14 +15,22 @@ use super::mask::Mask;
 use crate::clock::{Clock, Timestamp};
 use crate::http::{Call, Client, Exchange, Session};
 use crate::model::{
-    Attempt, Deployment, ErrorType, Method, Outcome, Redirects, Request, Round, Run, Sample, SpanId, TraceId,
-    Variant,
+    Attempt, Deployment, ErrorType, Method, Outcome, Redirects, Request, Round, RoundId, Run, Sample, SpanId,
+    Template, TraceId, Variant,
 };
 
 /// Between an attempt and the next: long enough for a worker to restart, short beside a round.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// The wake-up's answer is not looked at, so little of it is read.
 const WAKE_UP_BODY_MAX: usize = 64 * 1024;
+
+/// What keeps a request from being asked.
+#[derive(Clone, Copy)]
+pub(super) struct Limits<'a> {
+    pub budgets: &'a Budgets,
+    pub deadline: Option<Instant>,
+    pub stopped: &'a CancellationToken,
+}
 
 /// A deployment while a round visits it.
 pub(super) struct Visitor {
@@ -34,6 +43,8 @@ pub(super) struct Visitor {
     values: HashMap<String, String>,
     mask: Mask,
     samples: Vec<Sample>,
+    /// The worst of the samples so far, without those that had nothing to ask for.
+    outcome: Option<Outcome>,
     started: Option<Timestamp>,
     ended: Timestamp,
     /// Why nothing more is asked in this round.
@@ -64,6 +75,7 @@ impl Visitor {
             values,
             mask,
             samples: Vec::new(),
+            outcome: None,
             started: None,
             ended: round.started,
             stopped: None,
@@ -71,14 +83,22 @@ impl Visitor {
     }
 
     /// The unrecorded request that spares the first visit the cost of cold caches.
-    pub async fn wake_up(&mut self, budgets: &Budgets) {
-        let Some(path) = self.variant.wake_up.clone() else { return };
-        let Ok(url) = self.url(&path) else { return };
-        let Some(first) = self.variant.requests.first().cloned() else { return };
-        let now = self.clock.now();
-        if budgets.take(&self.deployment.name, self.variant.budget, now).is_err() {
-            return;
+    pub async fn wake_up(&mut self, limits: Limits<'_>) {
+        if let Some(path) = self.variant.wake_up.clone() {
+            self.knock(&path, limits).await;
         }
+    }
+
+    /// Asks for a path without keeping a sample; the status of the answer.
+    async fn knock(&mut self, path: &Template, limits: Limits<'_>) -> Option<u16> {
+        let url = self.url(path).ok()?;
+        let first = self.variant.requests.first()?.clone();
+        let left = limits.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) || limits.stopped.is_cancelled() {
+            return None;
+        }
+        let name = &self.deployment.name;
+        limits.budgets.take(name, self.variant.budget, self.clock.now()).ok()?;
         // No credentials: it only has to reach the application.
         let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("application/json"))]);
         let call = Call {
@@ -86,40 +106,44 @@ impl Visitor {
             url: &url,
             headers,
             body: bytes::Bytes::new(),
-            timeout: first.timeout,
+            timeout: left.map_or(first.timeout, |left| left.min(first.timeout)),
             body_max: WAKE_UP_BODY_MAX,
             redirects: Redirects::Keep,
         };
         let exchange = self.session.send(call).await;
         if let Some(status) = exchange.status {
-            budgets.learn(&self.deployment.name, status, &exchange.headers, self.clock.now());
+            limits.budgets.learn(name, status, &exchange.headers, self.clock.now());
         }
+        exchange.status
     }
 
     /// Asks one request, with its retries, and keeps the sample.
-    pub async fn ask(&mut self, request: &Arc<Request>, budgets: &Budgets, deadline: Option<Instant>) {
+    pub async fn ask(&mut self, request: &Arc<Request>, limits: Limits<'_>) {
         let now = self.clock.now();
         self.started.get_or_insert(now);
-        let sample = match self.obstacle(request, deadline) {
-            Some(detail) => Sample {
-                request: request.clone(),
-                outcome: Outcome::Skipped,
-                attempts: Vec::new(),
-                detail: self.mask.apply(&detail),
-            },
-            None => self.attempt(request, budgets).await,
+        let sample = match self.obstacle(request, limits) {
+            Some(Obstacle::NothingThere) => {
+                self.samples.push(self.skipped(request, "nothing there to read".to_owned()));
+                return;
+            }
+            Some(Obstacle::Because(detail)) => self.skipped(request, detail),
+            None => self.attempt(request, limits.budgets).await,
         };
         if self.stopped.is_none() {
             let error = sample.last().and_then(|a| a.error);
             if sample.outcome == Outcome::Unreachable {
-                self.stopped = Some(format!("skipped after `{}` was unreachable", request.name));
+                self.stopped = Some(format!("after `{}` was unreachable", request.name));
             } else if error == Some(ErrorType::RateLimited) {
-                self.stopped =
-                    Some(format!("rate_limited: skipped after `{}` was answered 429", request.name));
+                self.stopped = Some(format!("rate_limited: after `{}` was answered 429", request.name));
             }
         }
+        self.outcome = self.outcome.max(Some(sample.outcome));
         self.samples.push(sample);
         self.ended = self.clock.now();
+    }
+
+    fn skipped(&self, request: &Arc<Request>, detail: String) -> Sample {
+        self.sample(request, Outcome::Skipped, Vec::new(), detail)
     }
 
     /// What was seen, once the round is over; `None` when nothing was to be asked.
@@ -131,43 +155,63 @@ impl Visitor {
             trace: self.trace,
             started,
             duration: self.ended.since(started),
-            outcome: Run::outcome_of(&self.samples),
+            outcome: self.outcome.unwrap_or(Outcome::Skipped),
             samples: self.samples,
         })
     }
 
     /// Why the request is not even sent. Clean-up is: an object left behind is worse than one more
     /// failure.
-    fn obstacle(&self, request: &Request, deadline: Option<Instant>) -> Option<String> {
+    fn obstacle(&self, request: &Request, limits: Limits<'_>) -> Option<Obstacle> {
         if !request.always {
             if let Some(reason) = &self.stopped {
-                return Some(reason.clone());
+                return Some(Obstacle::Because(reason.clone()));
             }
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Some("skipped: the round's deadline passed before".to_owned());
+            if limits.stopped.is_cancelled() {
+                return Some(Obstacle::Because("the probe was told to stop before".to_owned()));
+            }
+            if limits.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Some(Obstacle::Because("the round's deadline passed before".to_owned()));
             }
         }
         let places = request.path.places().chain(request.headers.iter().flat_map(|(_, v)| v.places()));
         let missing = places
             .chain(request.body.iter().flat_map(|b| b.places()))
             .find(|name| !self.values.contains_key(*name))?;
-        Some(match missing {
-            "token" => "skipped: it needs a token, and the fleet gives this deployment none".to_owned(),
-            name => format!("skipped: it needs `{name}`, which no earlier answer yielded"),
-        })
+        if missing == "token" {
+            let detail = "it needs a token, and the fleet gives this deployment none";
+            return Some(Obstacle::Because(detail.to_owned()));
+        }
+        if self.is_absent(missing) {
+            return Some(Obstacle::NothingThere);
+        }
+        Some(Obstacle::Because(format!("it needs `{missing}`, which no earlier answer yielded")))
+    }
+
+    /// Whether the answer that may hold this value was right, and held none.
+    fn is_absent(&self, value: &str) -> bool {
+        let asked = self.samples.iter().find(|sample| {
+            sample.request.captures.iter().any(|capture| capture.optional && capture.name == value)
+        });
+        asked.is_some_and(|sample| matches!(sample.outcome, Outcome::Pass | Outcome::Degraded))
     }
 
     async fn attempt(&mut self, request: &Arc<Request>, budgets: &Budgets) -> Sample {
         let mut attempts: Vec<Attempt> = Vec::new();
+        let mut failed: Option<Judgement> = None;
         loop {
             let number = u32::try_from(attempts.len()).unwrap_or(u32::MAX);
-            if let Err(reason) = budgets.take(&self.deployment.name, self.variant.budget, self.clock.now()) {
+            let (name, budget, now) = (&self.deployment.name, self.variant.budget, self.clock.now());
+            if request.always {
+                budgets.take_anyway(name, budget, now);
+            } else if let Err(reason) = budgets.take(name, budget, now) {
                 // A retry that may not be made leaves the failure as it was.
-                if let Some(last) = attempts.last() {
-                    let outcome = if last.status.is_some() { Outcome::Fail } else { Outcome::Unreachable };
-                    return self.sample(request, outcome, attempts, format!("not retried: {reason}"));
-                }
-                return self.sample(request, Outcome::Skipped, attempts, reason);
+                return match failed {
+                    Some(Judgement { outcome, detail, .. }) => {
+                        self.sample(request, outcome, attempts, format!("{detail}; not retried: {reason}"))
+                    }
+                    None => self.skipped(request, reason),
+                };
             }
             let started = self.clock.now();
             let span = self.trace.attempt_span(&request.name, number);
@@ -180,16 +224,18 @@ impl Visitor {
             if let Some(status) = exchange.status {
                 budgets.learn(&self.deployment.name, status, &exchange.headers, self.clock.now());
             }
-            let mut judgement = check::judge(request, &exchange);
-            if judgement.outcome == Outcome::Pass {
-                judgement = self.capture(request, &exchange);
+            let mut judgement = check::judge(request, &exchange, &self.mask);
+            // Also when something else about the answer is wrong: what was made has to be cleaned up.
+            let is_answer = judgement.outcome == Outcome::Pass || exchange.status.is_some_and(is_success);
+            let missing = if is_answer { self.capture(request, &exchange) } else { None };
+            if let (Outcome::Pass, Some(missing)) = (judgement.outcome, missing) {
+                judgement = missing;
             }
             if judgement.outcome == Outcome::Pass
                 && let Some(limit) = request.degraded_after.filter(|limit| exchange.phases.total() > *limit)
             {
                 judgement.outcome = Outcome::Degraded;
-                judgement.detail =
-                    format!("time: degraded after {limit:?}, took {:.1?}", exchange.phases.total());
+                judgement.detail = format!("took {:.1?}, degraded after {limit:?}", exchange.phases.total());
             }
             attempts.push(Attempt {
                 started,
@@ -203,12 +249,13 @@ impl Visitor {
                 redirects: exchange.redirects,
                 tls_days_left: exchange.tls_days_left,
             });
-            let failed = matches!(judgement.outcome, Outcome::Fail | Outcome::Unreachable);
+            let bad = matches!(judgement.outcome, Outcome::Fail | Outcome::Unreachable);
             // A hanging target costs one timeout, not one for each retry.
-            let worth_retrying = failed && judgement.error != Some(ErrorType::Timeout);
+            let worth_retrying = bad && judgement.error != Some(ErrorType::Timeout);
             if !worth_retrying || request.writes || number >= request.retries {
                 return self.sample(request, judgement.outcome, attempts, judgement.detail);
             }
+            failed = Some(judgement);
             tokio::time::sleep(RETRY_PAUSE).await;
         }
     }
@@ -242,16 +289,12 @@ impl Visitor {
         Ok(self.session.send(call).await)
     }
 
-    fn render(
-        &self,
-        template: &crate::model::Template,
-        escape: impl Fn(&str) -> String,
-    ) -> Result<String, String> {
+    fn render(&self, template: &Template, escape: impl Fn(&str) -> String) -> Result<String, String> {
         template.render(&self.values, escape).map_err(|name| format!("`{name}` has no value"))
     }
 
     /// The deployment's URL with the rendered path behind its own.
-    fn url(&self, path: &crate::model::Template) -> Result<Url, String> {
+    fn url(&self, path: &Template) -> Result<Url, String> {
         let path = self.render(path, percent_escape)?;
         let base = self.deployment.url.as_str().trim_end_matches('/');
         Url::parse(&format!("{base}{path}")).map_err(|error| format!("url: {error}"))
@@ -277,11 +320,10 @@ impl Visitor {
         Ok(headers)
     }
 
-    /// Keeps what later requests need.
-    fn capture(&mut self, request: &Request, exchange: &Exchange) -> Judgement {
-        let pass = Judgement { outcome: Outcome::Pass, error: None, detail: String::new() };
+    /// Keeps what later requests need; says what is missing.
+    fn capture(&mut self, request: &Request, exchange: &Exchange) -> Option<Judgement> {
         if request.captures.is_empty() {
-            return pass;
+            return None;
         }
         let json = check::parse(exchange);
         let mut missing = Vec::new();
@@ -296,34 +338,47 @@ impl Visitor {
                 None => missing.push(format!("capture {}: {} matched no value", capture.name, capture.path)),
             }
         }
-        if missing.is_empty() {
-            return pass;
-        }
-        Judgement { outcome: Outcome::Fail, error: Some(ErrorType::Capture), detail: missing.join("; ") }
+        (!missing.is_empty()).then(|| Judgement {
+            outcome: Outcome::Fail,
+            error: Some(ErrorType::Capture),
+            detail: missing.join("; "),
+        })
     }
 }
 
-/// Whether a deployment answers a request at all, whatever the answer; for who waits for it to come
-/// up.
-pub async fn answers(client: &Client, deployment: &Deployment, request: &Request) -> bool {
-    let values = HashMap::from([("round".to_owned(), "wait".to_owned())]);
-    let Ok(path) = request.path.render(&values, percent_escape) else { return false };
-    let base = deployment.url.as_str().trim_end_matches('/');
-    let Ok(url) = Url::parse(&format!("{base}{path}")) else { return false };
-    let call = Call {
-        method: Method::Get,
-        url: &url,
-        headers: HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("application/json"))]),
-        body: bytes::Bytes::new(),
-        timeout: request.timeout,
-        body_max: WAKE_UP_BODY_MAX,
-        redirects: Redirects::Keep,
-    };
-    client.session(deployment).send(call).await.status.is_some()
+fn is_success(status: u16) -> bool {
+    (200..300).contains(&status)
+}
+
+/// Why a request is not sent.
+enum Obstacle {
+    /// An optional value is absent: an empty Cachet is a healthy one.
+    NothingThere,
+    Because(String),
+}
+
+/// Whether a deployment answers the path that wakes it, for who waits for it to come up. What stands
+/// in front of it says 502 to 504 while it does not, and so does a Cachet in maintenance.
+pub async fn answers(
+    client: &Client,
+    clock: &Clock,
+    deployment: &Arc<Deployment>,
+    variant: &Arc<Variant>,
+) -> bool {
+    let now = clock.now();
+    let id = RoundId::new("wait", "", now);
+    let round = Round { id, suite: String::new(), scheduled: now, started: now };
+    let mut visitor = Visitor::new(&round, deployment, variant, client, clock);
+    let gets = variant.requests.iter().filter(|request| request.method == Method::Get);
+    let mut paths = variant.wake_up.iter().chain(gets.map(|request| &request.path));
+    // A suite that only writes has no question that changes nothing.
+    let Some(path) = paths.find(|path| visitor.url(path).is_ok()) else { return true };
+    let limits = Limits { budgets: &Budgets::default(), deadline: None, stopped: &CancellationToken::new() };
+    visitor.knock(path, limits).await.is_some_and(|status| !(502..=504).contains(&status))
 }
 
 /// Everything but the unreserved characters of RFC 3986 §2.3, so that a value stays one segment.
-fn percent_escape(value: &str) -> String {
+pub(super) fn percent_escape(value: &str) -> String {
     let mut out = String::with_capacity(value.len());
     for byte in value.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -336,7 +391,7 @@ fn percent_escape(value: &str) -> String {
 }
 
 /// What stands between the quotes of a JSON string.
-fn json_escape(value: &str) -> String {
+pub(super) fn json_escape(value: &str) -> String {
     let quoted = serde_json::Value::from(value).to_string();
     quoted[1..quoted.len() - 1].to_owned()
 }

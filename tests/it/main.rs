@@ -2,9 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
+mod cli;
+mod daemon;
 mod http;
 mod layers;
+mod one_shot;
 mod page;
 mod page_fleet;
+mod probe;
+mod rig;
 mod standins;
 mod transport;

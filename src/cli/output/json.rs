@@ -18,7 +18,9 @@ pub(super) fn render(report: &Report) -> String {
 
 fn delivery(delivery: &Delivery) -> Value {
     match delivery {
-        Delivery::Delivered { items, place } => json!({ "state": "delivered", "items": items, "to": place }),
+        Delivery::Delivered { items, refused, place } => {
+            json!({ "state": "delivered", "items": items, "refused": refused, "to": place })
+        }
         Delivery::Spooled { items, file, reason } => {
             json!({ "state": "spooled", "items": items, "file": file, "reason": reason })
         }

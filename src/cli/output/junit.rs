@@ -5,12 +5,11 @@
 
 use quick_junit::{NonSuccessKind, Report as Document, TestCase, TestCaseStatus, TestSuite};
 
-use super::Report;
 use crate::model::{Outcome, Run, Sample};
 
-pub(super) fn render(report: &Report) -> String {
+pub(super) fn render(runs: &[Run]) -> String {
     let mut document = Document::new("cachetscope");
-    document.add_test_suites(report.runs.iter().map(suite));
+    document.add_test_suites(runs.iter().map(suite));
     match document.to_string() {
         Ok(xml) => xml + "\n",
         // Writing to a string has no way to fail but a malformed document, which the types rule out.

@@ -26,22 +26,23 @@ pub(super) fn render(report: &Report) -> String {
     }
     let mut heading = "\n";
     for run in report.runs {
-        for (sample, detail) in remarks(run) {
+        for remark in remarks(run) {
             out.push_str(heading);
             heading = "";
             out.push_str(&format!(
-                "- {} **{} {}** {}: {} (trace `{}`)\n",
-                symbol(sample.outcome),
+                "- {} **{}** {} {}: {} (trace `{}`)\n",
+                symbol(remark.outcome),
                 escape(&run.deployment.name),
-                escape(&sample.request.name),
-                sample.outcome,
-                escape(&detail),
+                escape(&remark.requests),
+                remark.outcome,
+                escape(&remark.detail),
                 run.trace
             ));
         }
     }
-    if let Delivery::Spooled { items, reason, .. } = report.delivery {
-        out.push_str(&format!("\n_Telemetry not delivered: {items} items wait. {}_\n", escape(reason)));
+    match report.delivery {
+        Delivery::Delivered { refused: 0, .. } => {}
+        trouble => out.push_str(&format!("\n_Telemetry: {}_\n", escape(&trouble.to_string()))),
     }
     out
 }

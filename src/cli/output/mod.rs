@@ -9,6 +9,8 @@ mod table;
 
 use std::time::Duration;
 
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+
 use crate::model::{Outcome, Run, Sample};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -26,12 +28,30 @@ pub enum Format {
 /// What became of the telemetry of a one-shot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// The collector has everything.
-    Delivered { items: u64, place: String },
+    /// The collector has everything but what it `refused`, whatever is tried.
+    Delivered { items: u64, refused: u64, place: String },
     /// It waits in the store, which the next one-shot empties.
     Spooled { items: u64, file: String, reason: String },
-    /// It could not even be kept.
+    /// It could be neither delivered nor kept.
     Lost { reason: String },
+}
+
+/// One sentence for a person.
+impl std::fmt::Display for Delivery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Delivery::Delivered { items, refused: 0, place } => {
+                write!(f, "{items} items delivered to {place}")
+            }
+            Delivery::Delivered { items, refused, place } => {
+                write!(f, "{items} items delivered to {place}, which refused {refused} for good")
+            }
+            Delivery::Spooled { items, file, reason } => {
+                write!(f, "{items} items wait in {file}, and the next `probe --once` delivers them: {reason}")
+            }
+            Delivery::Lost { reason } => write!(f, "LOST, it could be neither delivered nor kept: {reason}"),
+        }
+    }
 }
 
 /// Everything a one-shot has to say.
@@ -44,12 +64,31 @@ pub struct Report<'a> {
 impl Report<'_> {
     pub fn render(&self, format: Format, color: bool) -> String {
         match format {
-            Format::Table => table::render(self, color),
+            Format::Table => table::render(self.runs, color),
             Format::Json => json::render(self),
-            Format::Junit => junit::render(self),
+            Format::Junit => junit::render(self.runs),
             Format::Markdown => markdown::render(self),
         }
     }
+}
+
+/// A table without rules, with numbers on the right in the columns named by their places.
+pub(super) fn plain_table(header: &[&str], numbers: &[usize]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).force_no_tty();
+    table.set_header(header.iter().map(ToString::to_string));
+    for (place, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if numbers.contains(&place) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+/// The table as lines, without spaces at their ends.
+pub(super) fn lines(table: &Table) -> String {
+    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
 /// The symbol that goes with an outcome everywhere: never a colour alone.
@@ -90,28 +129,53 @@ fn tally(run: &Run) -> (usize, usize) {
     (run.samples.iter().filter(good).count(), run.samples.len())
 }
 
-/// What a person has to look at: everything that is not a pass, and passes that needed a retry.
-/// Requests that were skipped only because of an earlier one are told with that one.
-fn remarks(run: &Run) -> Vec<(&Sample, String)> {
-    let mut remarks: Vec<(&Sample, String)> = Vec::new();
-    let mut skipped = 0;
+/// Something in a run that a person should look at.
+#[derive(Debug, PartialEq)]
+struct Remark {
+    /// The request, or how many there are to which the same happened.
+    requests: String,
+    outcome: Outcome,
+    detail: String,
+}
+
+/// Names in one remark at most; beyond it they are counted.
+const NAMED_MAX: usize = 3;
+
+/// Everything that is not a pass, and passes that needed a retry. Requests that were skipped for
+/// one reason are told of together.
+fn remarks(run: &Run) -> Vec<Remark> {
+    let mut remarks: Vec<(Vec<&str>, Remark)> = Vec::new();
     for sample in &run.samples {
-        match sample.outcome {
-            Outcome::Pass if sample.passed_on_retry() => {
-                remarks.push((sample, format!("passed on retry {}", sample.attempts.len() - 1)));
-            }
-            Outcome::Pass => {}
-            Outcome::Skipped if sample.detail.starts_with("skipped after") => skipped += 1,
-            _ => remarks.push((sample, sample.detail.clone())),
+        let detail = match (sample.passed_on_retry(), sample.outcome) {
+            (true, Outcome::Pass) => retried(sample),
+            (true, _) => format!("{}; {}", sample.detail, retried(sample)),
+            (false, Outcome::Pass) => continue,
+            (false, _) => sample.detail.clone(),
+        };
+        let remark = Remark { requests: String::new(), outcome: sample.outcome, detail };
+        match remarks.iter_mut().find(|(_, known)| sample.outcome == Outcome::Skipped && *known == remark) {
+            Some((names, _)) => names.push(&sample.request.name),
+            None => remarks.push((vec![&sample.request.name], remark)),
         }
     }
-    if skipped > 0
-        && let Some((_, detail)) = remarks.last_mut()
-    {
-        let plural = if skipped == 1 { "" } else { "s" };
-        detail.push_str(&format!(" ({skipped} later request{plural} skipped)"));
-    }
-    remarks
+    let named = |(names, remark): (Vec<&str>, Remark)| {
+        let requests = match names.len() {
+            ..=NAMED_MAX => names.join(", "),
+            n => format!("{n} requests"),
+        };
+        Remark { requests, ..remark }
+    };
+    remarks.into_iter().map(named).collect()
+}
+
+/// Why a request that held in the end had to be asked again.
+fn retried(sample: &Sample) -> String {
+    let first = sample.first().map(|first| match (first.status, first.error) {
+        (Some(status), Some(error)) => format!(" after {status} ({error})"),
+        (None, Some(error)) => format!(" after {error}"),
+        _ => String::new(),
+    });
+    format!("passed on retry {}{}", sample.attempts.len().saturating_sub(1), first.unwrap_or_default())
 }
 
 /// One line: how many of each outcome, worst first.

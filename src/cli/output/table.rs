@@ -1,51 +1,46 @@
-//! The table a person reads in a terminal.
+//! The table a person reads in a terminal, and below it what needs someone.
 
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, Color};
 
-use super::{Report, milliseconds, remarks, summary, symbol, tally, times};
+use super::{lines, milliseconds, plain_table, remarks, summary, symbol, tally, times};
 use crate::model::{Outcome, Run};
 
-pub(super) fn render(report: &Report, color: bool) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    if color {
-        table.enforce_styling();
-    } else {
-        table.force_no_tty();
-    }
-    let several_suites = report.runs.windows(2).any(|pair| pair[0].round.suite != pair[1].round.suite);
-    let mut header = vec!["deployment", "version", "database", "outcome", "requests", "median", "slowest"];
+pub(super) fn render(runs: &[Run], color: bool) -> String {
+    let several_suites = runs.windows(2).any(|pair| pair[0].round.suite != pair[1].round.suite);
+    let mut header =
+        vec!["deployment", "version", "database", "outcome", "requests", "median", "slowest", ""];
     if several_suites {
         header.insert(0, "suite");
     }
-    table.set_header(header.into_iter().map(|name| Cell::new(name).add_attribute(Attribute::Dim)));
-    for run in report.runs {
+    let numbers = [4, 5, 6].map(|column| column + usize::from(several_suites));
+    let mut table = plain_table(&header, &numbers);
+    if color {
+        table.enforce_styling();
+        table.set_header(header.iter().map(|name| Cell::new(name).add_attribute(Attribute::Dim)));
+    }
+    for run in runs {
         table.add_row(row(run, several_suites));
     }
-    for column in 4..7 {
-        if let Some(column) = table.column_mut(column + usize::from(several_suites)) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
 
-    let mut out: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
-    let described: Vec<&Run> = report.runs.iter().filter(|run| !remarks(run).is_empty()).collect();
-    if !described.is_empty() {
+    let mut out = lines(&table);
+    out.push('\n');
+    for run in runs {
+        let remarks = remarks(run);
+        if remarks.is_empty() {
+            continue;
+        }
+        let suite = if several_suites { format!(" {}", run.round.suite) } else { String::new() };
+        let mark = paint(symbol(run.outcome), run.outcome, color);
+        out.push_str(&format!(
+            "{mark} {}{suite}: {}, trace {}\n",
+            run.deployment.name, run.outcome, run.trace
+        ));
+        for remark in remarks {
+            out.push_str(&format!("    {} {}: {}\n", remark.requests, remark.outcome, remark.detail));
+        }
         out.push('\n');
     }
-    for run in described {
-        for (sample, detail) in remarks(run) {
-            out.push_str(&format!(
-                "{} {} {}: {}\n    {detail}\n    trace {}\n",
-                paint(symbol(sample.outcome), sample.outcome, color),
-                run.deployment.name,
-                sample.request.name,
-                sample.outcome,
-                run.trace
-            ));
-        }
-    }
-    out.push_str(&format!("\n{}\n", summary(report.runs)));
+    out.push_str(&format!("{}\n", summary(runs)));
     out
 }
 
@@ -56,11 +51,11 @@ fn row(run: &Run, with_suite: bool) -> Vec<Cell> {
         Some(color) => outcome.fg(color),
         None => outcome,
     };
-    let (median, slowest) = match times(run) {
+    let (median, slowest, name) = match times(run) {
         Some((median, sample, slowest)) => {
-            (milliseconds(median), format!("{} ({})", milliseconds(slowest), sample.request.name))
+            (milliseconds(median), milliseconds(slowest), sample.request.name.as_str())
         }
-        None => ("–".to_owned(), "–".to_owned()),
+        None => ("–".to_owned(), "–".to_owned(), ""),
     };
     let insecure = if run.deployment.tls.insecure { " (insecure)" } else { "" };
     let mut cells = vec![
@@ -71,6 +66,7 @@ fn row(run: &Run, with_suite: bool) -> Vec<Cell> {
         Cell::new(format!("{good}/{all}")),
         Cell::new(median),
         Cell::new(slowest),
+        Cell::new(name),
     ];
     if with_suite {
         cells.insert(0, Cell::new(&run.round.suite));

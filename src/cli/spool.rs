@@ -1,0 +1,129 @@
+//! What a one-shot saw: committed to the spool, then delivered as far as the collector lets it.
+//!
+//! Commits come first, so whatever happens to the delivery, nothing is lost. The spool is held only
+//! for that long, and one-shots wait for each other.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::Context;
+use futures_util::future::try_join_all;
+
+use super::output::Delivery;
+use super::{Global, open_shared};
+use crate::clock::Clock;
+use crate::config::Env;
+use crate::exporter::{Exporter, Settings, Transport};
+use crate::model::Run;
+use crate::otlp::Resource;
+use crate::publisher::facts_of;
+use crate::store::{Change, Location, Retention, Store, StoreError};
+
+/// How long to wait for another one-shot that is delivering.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the disk may take. A store goes on trying for ever when it is full; a pipeline must not.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(20);
+/// Telemetry that waits at most; beyond it the oldest goes, with a warning.
+const BYTES_MAX: u64 = 256 << 20;
+
+/// Where one-shots keep what is not delivered yet.
+pub(super) fn location(global: &Global, env: &Env) -> anyhow::Result<Location> {
+    Ok(Location::File(global.state_dir(env)?.join("probe.db")))
+}
+
+pub(super) struct Spool {
+    pub location: Location,
+    pub settings: Settings,
+    pub resource: Resource,
+    pub clock: Clock,
+    /// How long to try to deliver.
+    pub timeout: Duration,
+}
+
+impl Spool {
+    /// Where the spool cannot be used, a throw-away one carries the telemetry to the collector.
+    pub async fn take(self, runs: &[Run]) -> Delivery {
+        let unkept = match self.keep(runs, &self.location).await {
+            Ok(store) => return self.deliver(store).await.unwrap_or_else(lost),
+            Err(error) => error,
+        };
+        let passed = async {
+            let folder = tempfile::tempdir()?;
+            let store = self.keep(runs, &Location::File(folder.path().join("probe.db"))).await?;
+            self.deliver(store).await
+        };
+        match passed.await {
+            Ok(delivered @ Delivery::Delivered { .. }) => {
+                tracing::warn!("the spool cannot be used, so this was delivered past it: {unkept:#}");
+                delivered
+            }
+            Ok(Delivery::Spooled { reason, .. }) => lost(unkept.context(reason)),
+            Ok(lost) => lost,
+            Err(_) => lost(unkept),
+        }
+    }
+
+    async fn keep(&self, runs: &[Run], location: &Location) -> anyhow::Result<Store> {
+        let store = open_shared(location, &self.clock, PATIENCE).await?;
+        let commits = runs.iter().map(|run| store.commit(facts_of(run.clone(), &self.resource, false)));
+        match tokio::time::timeout(COMMIT_TIMEOUT, try_join_all(commits)).await {
+            Ok(Ok(_)) => Ok(store),
+            Ok(Err(error)) => {
+                store.close().await;
+                Err(error.into())
+            }
+            Err(_) => {
+                let trouble =
+                    store.health().trouble().map_or_else(String::new, |(_, words)| format!(": {words}"));
+                anyhow::bail!("{location} could not be written within {COMMIT_TIMEOUT:?}{trouble}")
+            }
+        }
+    }
+
+    /// Everything that waits, also from earlier calls.
+    async fn deliver(&self, store: Store) -> anyhow::Result<Delivery> {
+        let transport = Transport::new(self.settings.clone(), self.clock.clone())?;
+        let exporter = Exporter::new(store.clone(), transport, self.clock.clone());
+        // At the deadline what is under way is given up; it stays in the spool.
+        let delivery = match tokio::time::timeout(self.timeout, exporter.drain()).await {
+            Ok(true) => {
+                let counters = exporter.counters();
+                Delivery::Delivered {
+                    items: counters.sent.load(Ordering::Relaxed),
+                    refused: counters.refused.load(Ordering::Relaxed)
+                        + counters.rejected.load(Ordering::Relaxed),
+                    place: exporter.place().to_owned(),
+                }
+            }
+            _ => spooled(&store).await?,
+        };
+        if let Err(error) = self.tidy(&store).await {
+            tracing::warn!(%error, "failed to tidy the spool");
+        }
+        store.close().await;
+        Ok(delivery)
+    }
+
+    async fn tidy(&self, store: &Store) -> Result<(), StoreError> {
+        let dropped = store.change(Change::Limit { bytes_max: BYTES_MAX }).await?;
+        if dropped > 0 {
+            tracing::warn!(items = dropped, "the spool is at its limit; the oldest telemetry was dropped");
+        }
+        let now = self.clock.now();
+        store.change(Change::Retain { retention: Retention::default(), now }).await.map(drop)
+    }
+}
+
+async fn spooled(store: &Store) -> anyhow::Result<Delivery> {
+    let status = store.outbox_status().await.context("the spool")?;
+    let items = status.iter().map(|lane| lane.items).sum();
+    let reason = status
+        .into_iter()
+        .find_map(|lane| lane.trouble)
+        .map_or_else(|| "it did not finish in time".to_owned(), |(_, reason)| reason);
+    Ok(Delivery::Spooled { items, file: store.location().to_string(), reason })
+}
+
+fn lost(error: anyhow::Error) -> Delivery {
+    Delivery::Lost { reason: format!("{error:#}") }
+}

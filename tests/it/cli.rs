@@ -1,0 +1,6 @@
+//! The commands as a person or a pipeline uses them: what they print, and how they exit.
+
+mod delivery;
+mod offline;
+mod outputs;
+mod usage;
