@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 
-use super::output::{lines, plain_table};
+use super::output::{label, lines, plain_table};
 use super::{Global, exit};
 use crate::clock::Timestamp;
 use crate::config::{Config, Env};
@@ -96,9 +96,8 @@ fn describe(config: &Config, series: u64) -> String {
             Some(budget) if rate > budget => "over budget: requests beyond it are skipped",
             _ => "",
         };
-        let insecure = if deployment.tls.insecure { " (insecure)" } else { "" };
         table.add_row([
-            format!("{}{insecure}", deployment.name),
+            label(deployment),
             deployment.version.to_string(),
             deployment.db.to_string(),
             if deployment.writes { "allowed" } else { "denied" }.to_owned(),

@@ -1,6 +1,6 @@
 //! Keeps secrets and captured values out of every text that is kept or shown.
 
-use super::visit::{json_escape, percent_escape};
+use super::escape::{json_escape, percent_escape};
 
 /// Values that must not appear.
 #[derive(Clone, Default)]

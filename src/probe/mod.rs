@@ -2,6 +2,7 @@
 
 mod budget;
 mod check;
+mod escape;
 mod mask;
 mod round;
 mod timetable;

@@ -28,6 +28,9 @@ fn suite(run: &Run) -> TestSuite {
     ] {
         suite.add_property((name, value.as_str()));
     }
+    if run.deployment.tls.insecure {
+        suite.add_property(("insecure", "true"));
+    }
     suite.add_test_cases(run.samples.iter().map(|sample| case(run, sample)));
     suite
 }
@@ -62,4 +65,19 @@ fn case(run: &Run, sample: &Sample) -> TestCase {
         case.set_system_out(format!("passed on retry {}", sample.attempts.len() - 1));
     }
     case
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::otlp::fixture;
+
+    #[test]
+    fn what_xml_cannot_hold_is_left_out() {
+        let mut run = fixture::run("http://127.0.0.1:8101", &[("ping", "/", Outcome::Fail, 1)]);
+        "a\u{0}b\u{8} <c> & \"d\" ]]>".clone_into(&mut run.samples[0].detail);
+        let xml = render(&[run]);
+        assert!(xml.contains("message=\"ab &lt;c&gt; &amp; &quot;d&quot; ]]&gt;\""), "{xml}");
+        assert!(!xml.contains(['\u{0}', '\u{8}']));
+    }
 }

@@ -1,6 +1,6 @@
 //! Markdown for a pull request's comment: the table, then what needs someone.
 
-use super::{Delivery, Report, milliseconds, remarks, summary, symbol, tally, times};
+use super::{Delivery, Report, label, milliseconds, remarks, summary, symbol, tally, times};
 
 pub(super) fn render(report: &Report) -> String {
     let mut out = format!("### cachetscope probe: {}\n\n", summary(report.runs));
@@ -17,7 +17,7 @@ pub(super) fn render(report: &Report) -> String {
         };
         out.push_str(&format!(
             "| {} | {} | {} | {} {} | {good}/{all} | {median} | {slowest} |\n",
-            escape(&run.deployment.name),
+            escape(&label(&run.deployment)),
             escape(run.deployment.version.as_str()),
             run.deployment.db,
             symbol(run.outcome),
@@ -60,4 +60,27 @@ fn escape(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Outcome;
+    use crate::otlp::fixture;
+
+    #[test]
+    fn what_a_target_says_stays_text() {
+        let mut run = fixture::run("http://127.0.0.1:8101", &[("ping", "/", Outcome::Fail, 1)]);
+        "found `</td><img src=x>` | @team #1 **now**\n# done".clone_into(&mut run.samples[0].detail);
+        let delivery = Delivery::Lost { reason: "disk_full".to_owned() };
+        let markdown = render(&Report { runs: &[run], delivery: &delivery, exit_code: 1 });
+        let remark = markdown.lines().find(|line| line.starts_with("- ")).unwrap();
+        assert!(
+            remark.contains(r"found \`\</td\>\<img src=x\>\` \| \@team \#1 \*\*now\*\* \# done (trace"),
+            "{remark}"
+        );
+        assert!(
+            markdown.ends_with("\n_Telemetry: LOST, it could be neither delivered nor kept: disk\\_full_\n")
+        );
+    }
 }

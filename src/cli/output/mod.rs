@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
-use crate::model::{Outcome, Run, Sample};
+use crate::model::{Deployment, Outcome, Run, Sample};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
@@ -89,6 +89,12 @@ pub(super) fn plain_table(header: &[&str], numbers: &[usize]) -> Table {
 /// The table as lines, without spaces at their ends.
 pub(super) fn lines(table: &Table) -> String {
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// The name, and what everybody who reads it should know.
+pub(super) fn label(deployment: &Deployment) -> String {
+    let insecure = if deployment.tls.insecure { " (insecure)" } else { "" };
+    format!("{}{insecure}", deployment.name)
 }
 
 /// The symbol that goes with an outcome everywhere: never a colour alone.

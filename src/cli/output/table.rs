@@ -2,7 +2,7 @@
 
 use comfy_table::{Attribute, Cell, Color};
 
-use super::{lines, milliseconds, plain_table, remarks, summary, symbol, tally, times};
+use super::{label, lines, milliseconds, plain_table, remarks, summary, symbol, tally, times};
 use crate::model::{Outcome, Run};
 
 pub(super) fn render(runs: &[Run], color: bool) -> String {
@@ -57,9 +57,8 @@ fn row(run: &Run, with_suite: bool) -> Vec<Cell> {
         }
         None => ("–".to_owned(), "–".to_owned(), ""),
     };
-    let insecure = if run.deployment.tls.insecure { " (insecure)" } else { "" };
     let mut cells = vec![
-        Cell::new(format!("{}{insecure}", run.deployment.name)),
+        Cell::new(label(&run.deployment)),
         Cell::new(&run.deployment.version),
         Cell::new(run.deployment.db),
         outcome,
@@ -91,4 +90,65 @@ fn paint(text: &str, outcome: Outcome, color: bool) -> String {
         None => return text.to_owned(),
     };
     if color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::Sample;
+    use crate::otlp::fixture;
+
+    fn run(name: &str, samples: &[(&str, &str, Outcome, u32)]) -> Run {
+        let mut run = fixture::run("http://127.0.0.1:8101", samples);
+        let deployment = Arc::make_mut(&mut run.deployment);
+        name.clone_into(&mut deployment.name);
+        deployment.tls.insecure = name.starts_with("insecure");
+        run
+    }
+
+    fn runs() -> Vec<Run> {
+        use Outcome::{Fail, Pass, Skipped, Unreachable};
+        let well = run("insecure", &[("ping", "/", Pass, 1), ("status", "/", Pass, 2)]);
+        let mut bad =
+            run("bad", &[("ping", "/", Pass, 1), ("incidents", "/", Fail, 2), ("a", "/", Skipped, 0)]);
+        bad.samples[1].attempts[0].phases.0[4] = 1_200_000_000;
+        "it needs `a`".clone_into(&mut bad.samples[2].detail);
+        let mut gone = run("gone", &[("ping", "/", Unreachable, 1)]);
+        gone.samples[0].attempts[0].status = None;
+        "connection refused".clone_into(&mut gone.samples[0].detail);
+        let skipped = |name: &str| Sample {
+            request: fixture::request(name, "/"),
+            outcome: Skipped,
+            attempts: Vec::new(),
+            detail: "after `ping` was unreachable".to_owned(),
+        };
+        gone.samples.extend(["status", "components", "component", "groups"].map(skipped));
+        vec![well, bad, gone]
+    }
+
+    #[test]
+    fn numbers_stand_below_each_other_and_trouble_below_the_table() {
+        insta::assert_snapshot!(render(&runs(), false));
+    }
+
+    #[test]
+    fn colour_is_added_to_words_and_never_instead_of_them() {
+        let colored = render(&runs(), true);
+        assert!(colored.contains("\x1b[31m✕\x1b[0m bad: fail"), "{colored}");
+        let plain = regex::Regex::new("\x1b\\[[0-9;]*m").unwrap().replace_all(&colored, "").into_owned();
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(words(&plain), words(&render(&runs(), false)));
+    }
+
+    #[test]
+    fn suites_are_named_when_there_are_several() {
+        let mut runs = runs();
+        let round = Arc::make_mut(&mut runs[1].round);
+        "cachet-writes".clone_into(&mut round.suite);
+        let table = render(&runs, false);
+        assert!(table.starts_with("suite          deployment"), "{table}");
+        assert!(table.contains("✕ bad cachet-writes: fail, trace "), "{table}");
+    }
 }
