@@ -57,7 +57,9 @@ impl Spool {
                 tracing::warn!("the spool cannot be used, so this was delivered past it: {unkept:#}");
                 delivered
             }
-            Ok(Delivery::Spooled { reason, .. }) => lost(unkept.context(reason)),
+            Ok(Delivery::Spooled { reason, .. }) => {
+                Delivery::Lost { reason: format!("{unkept:#}; {reason}") }
+            }
             Ok(lost) => lost,
             Err(_) => lost(unkept),
         }

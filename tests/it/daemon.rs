@@ -132,6 +132,7 @@ async fn a_changed_file_and_a_signal_reload_and_a_bad_file_changes_nothing() {
     until("the new suite runs", async || asked().then_some(())).await;
 
     home.fleet([&two]);
+    served.signal("HUP");
     served.hears("the configuration was reloaded").await;
     served.stop().await.0.expect(0);
     let deployments = open(&home).await.deployments().await.unwrap();
@@ -183,7 +184,10 @@ async fn rounds_that_nobody_ran_are_counted_as_missed() {
     store.close().await;
 
     let mut served = Served::start(&home, &[]).await;
-    served.hears("scheduled rounds were missed").await;
+    let words = "scheduled rounds were missed";
+    if !served.said.iter().any(|line| line.contains(words)) {
+        served.hears(words).await;
+    }
     pings(&member, 4).await;
     served.stop().await.0.expect(0);
     let store = open(&home).await;
