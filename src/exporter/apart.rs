@@ -83,12 +83,11 @@ impl Apart {
         }
     }
 
-    /// Puts the halves in the place of a part; gives back what cannot be cut.
-    pub fn cut(&mut self, part: Part) -> Result<(), Part> {
+    /// Gives the first half and keeps the rest for later; gives back what cannot be cut.
+    pub fn cut(&mut self, part: Part) -> Result<Part, Part> {
         let Some((first, rest)) = part.halves(self.signal) else { return Err(part) };
         self.left.push(rest);
-        self.left.push(first);
-        Ok(())
+        Ok(first)
     }
 
     /// What passes is a proof, and those that failed before there was one are tried again.

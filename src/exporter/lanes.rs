@@ -74,6 +74,15 @@ impl Default for LaneState {
     }
 }
 
+impl LaneState {
+    /// Slowly back to the most, should the collector take more than it did.
+    fn fitted(&mut self, bytes: usize) {
+        if bytes > self.bytes_max / 2 {
+            self.bytes_max = (self.bytes_max + self.bytes_max / 16).min(REQUEST_BYTES_MAX);
+        }
+    }
+}
+
 /// What the collector has decided about, and the store does not know yet. While the store fails,
 /// this is tried again, and not the request.
 #[derive(Debug)]
@@ -195,11 +204,15 @@ impl Exporter {
         let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
         let items = rows.iter().map(|row| row.items).sum();
         let part = Part::join(rows);
+        if part.body.len() > state.bytes_max {
+            let mut apart = Apart::new(lane, signal(lane), ids, created);
+            apart.left.push(part);
+            return self.go_on(state, apart).await;
+        }
         match self.transport.send(signal(lane), part.body.clone()).await {
             Delivery::Accepted { rejected } => {
                 self.accepted(lane, items, rejected, state);
-                // Slowly back to the most, should the collector take more than it did.
-                state.bytes_max = (state.bytes_max + state.bytes_max / 16).min(REQUEST_BYTES_MAX);
+                state.fitted(part.body.len());
                 state.settlement = Some(Settlement { ids, refused: Vec::new() });
                 self.settle(state).await
             }
@@ -220,7 +233,16 @@ impl Exporter {
                 delivery => return self.judge(state, apart, part, delivery).await,
             }
         }
-        let Some(part) = apart.left.pop() else { return self.conclude(state, apart).await };
+        let Some(mut part) = apart.left.pop() else { return self.conclude(state, apart).await };
+        while part.body.len() > state.bytes_max {
+            match apart.cut(part) {
+                Ok(first) => part = first,
+                Err(whole) => {
+                    part = whole;
+                    break;
+                }
+            }
+        }
         let delivery = self.transport.send(apart.signal, part.body.clone()).await;
         self.judge(state, apart, part, delivery).await
     }
@@ -236,19 +258,16 @@ impl Exporter {
         match delivery {
             Delivery::Accepted { rejected } => {
                 self.accepted(apart.lane, part.items(apart.signal), rejected, state);
+                state.fitted(part.body.len());
                 apart.passed(part);
             }
             Delivery::TooLarge { reason } => {
                 let half = (part.body.len() / 2).max(REQUEST_BYTES_MIN);
                 state.bytes_max = state.bytes_max.min(half);
-                if let Err(part) = apart.cut(part) {
-                    apart.refuse(part, reason);
-                }
+                cut_or_refuse(&mut apart, part, reason);
             }
             Delivery::Refused { reason } => {
-                if let Err(part) = apart.cut(part) {
-                    apart.refuse(part, reason);
-                }
+                cut_or_refuse(&mut apart, part, reason);
             }
             Delivery::Retry { trouble, reason, after } => {
                 self.counters.retries.fetch_add(1, Ordering::Relaxed);
@@ -281,7 +300,7 @@ impl Exporter {
         }
         if !(apart.suspected && suspicious) {
             apart.left.push(part);
-        } else if let Err(part) = apart.cut(part) {
+        } else if let Err(part) = apart.cut(part).map(|first| apart.left.push(first)) {
             match apart.proof.clone() {
                 // Something else of it may pass: then this one is tried again.
                 None => apart.held.push(part),
@@ -367,5 +386,12 @@ impl Exporter {
         let wait = backoff::delay(self.store.id().bytes().fold(0, mix), state.failures);
         state.failures = state.failures.saturating_add(1);
         wait
+    }
+}
+
+fn cut_or_refuse(apart: &mut Apart, part: Part, reason: String) {
+    match apart.cut(part) {
+        Ok(first) => apart.left.push(first),
+        Err(part) => apart.refuse(part, reason),
     }
 }

@@ -1,165 +1,16 @@
 //! The outbox's way out: a real store, the real transport, and collectors in every mood.
 
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+mod collector;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, Uri};
-use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use cachetscope::clock::{Clock, Timestamp};
+use cachetscope::clock::Clock;
 use cachetscope::exporter::{Exporter, LaneState, Settings, Step, Transport};
-use cachetscope::otlp::envelope::{Envelope, ResourceGroup, ScopeGroup};
 use cachetscope::store::{Change, Entry, Facts, Lane, LaneStatus, Location, Store};
-use opentelemetry_proto::tonic::logs::v1::LogRecord;
-use opentelemetry_proto::tonic::metrics::v1::{Gauge, Metric, NumberDataPoint, metric};
-use opentelemetry_proto::tonic::trace::v1::Span;
-use prost::Message;
-use tokio::net::TcpListener;
-use tokio::sync::Notify;
-
-const NOW: Timestamp = Timestamp(1_795_428_000_000_000_000);
-const PROTOBUF: &str = "application/x-protobuf";
-
-/// One request as the collector saw it.
-#[derive(Clone, Debug)]
-struct Seen {
-    path: String,
-    names: Vec<String>,
-    body: Bytes,
-}
-
-impl Seen {
-    fn poisoned(&self) -> bool {
-        self.names.iter().any(|name| name.starts_with("poison"))
-    }
-}
-
-enum Answer {
-    Accept,
-    Partial(u8, &'static str),
-    Status(u16, &'static str),
-    RetryAfter(u16, u64),
-    /// 200 with this type and body.
-    Nonsense(&'static str, &'static [u8]),
-    /// Taken, but never answered.
-    Hang,
-}
-
-type Mood = Box<dyn FnMut(&Seen) -> Answer + Send>;
-
-#[derive(Default)]
-struct Log {
-    seen: Vec<Seen>,
-    accepted: Vec<Seen>,
-}
-
-#[derive(Clone)]
-struct Collector {
-    endpoint: String,
-    mood: Arc<Mutex<Mood>>,
-    log: Arc<Mutex<Log>>,
-    hung: Arc<Notify>,
-}
-
-impl Collector {
-    async fn start(mood: impl FnMut(&Seen) -> Answer + Send + 'static) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let collector = Collector {
-            endpoint: format!("http://{}", listener.local_addr().unwrap()),
-            mood: Arc::new(Mutex::new(Box::new(mood))),
-            log: Arc::default(),
-            hung: Arc::default(),
-        };
-        let app = Router::new().fallback(receive).with_state(collector.clone());
-        let app = app.layer(axum::extract::DefaultBodyLimit::disable());
-        tokio::spawn(async move { axum::serve(listener, app).await });
-        collector
-    }
-
-    fn becomes(&self, mood: impl FnMut(&Seen) -> Answer + Send + 'static) {
-        *self.mood.lock().unwrap() = Box::new(mood);
-    }
-
-    /// Names accepted on a path, in order of arrival.
-    fn accepted(&self, path: &str) -> Vec<String> {
-        let log = self.log.lock().unwrap();
-        log.accepted.iter().filter(|seen| seen.path == path).flat_map(|seen| seen.names.clone()).collect()
-    }
-
-    fn requests(&self) -> usize {
-        self.log.lock().unwrap().seen.len()
-    }
-}
-
-async fn receive(State(collector): State<Collector>, uri: Uri, body: Bytes) -> Response {
-    let path = uri.path().to_owned();
-    let seen = Seen { names: names(&path, &body), path, body };
-    let answer = (collector.mood.lock().unwrap())(&seen);
-    {
-        let mut log = collector.log.lock().unwrap();
-        log.seen.push(seen.clone());
-        if matches!(answer, Answer::Accept | Answer::Partial(..) | Answer::Hang) {
-            log.accepted.push(seen);
-        }
-    }
-    let kind = |kind: &'static str| [("content-type", kind)];
-    match answer {
-        Answer::Accept => (kind(PROTOBUF), "").into_response(),
-        Answer::Partial(items, words) => {
-            let inner = [&[0x08, items, 0x12, words.len() as u8], words.as_bytes()].concat();
-            (kind(PROTOBUF), [&[0x0a, inner.len() as u8], inner.as_slice()].concat()).into_response()
-        }
-        Answer::Status(code, words) => (StatusCode::from_u16(code).unwrap(), words).into_response(),
-        Answer::RetryAfter(code, seconds) => {
-            let headers = [("retry-after", seconds.to_string())];
-            (StatusCode::from_u16(code).unwrap(), headers, "slow down").into_response()
-        }
-        Answer::Nonsense(of, body) => (kind(of), body).into_response(),
-        Answer::Hang => {
-            collector.hung.notify_one();
-            std::future::pending().await
-        }
-    }
-}
-
-fn names(path: &str, body: &Bytes) -> Vec<String> {
-    let Ok(envelope) = Envelope::decode(body.clone()) else { return vec!["garbage".to_owned()] };
-    let items = envelope.resources.into_iter().flat_map(|r| r.scopes).flat_map(|s| s.items);
-    items
-        .map(|item| match path {
-            "/v1/traces" => Span::decode(item).unwrap().name,
-            "/v1/logs" => LogRecord::decode(item).unwrap().severity_text,
-            _ => Metric::decode(item).unwrap().name,
-        })
-        .collect()
-}
-
-fn item(lane: Lane, name: &str) -> Bytes {
-    let name = name.to_owned();
-    match lane {
-        Lane::Traces => Span { name, ..Default::default() }.encode_to_vec(),
-        Lane::Logs => LogRecord { severity_text: name, ..Default::default() }.encode_to_vec(),
-        Lane::Metrics | Lane::Gauges => {
-            let gauge = Gauge { data_points: vec![NumberDataPoint::default()] };
-            Metric { name, data: Some(metric::Data::Gauge(gauge)), ..Default::default() }.encode_to_vec()
-        }
-    }
-    .into()
-}
-
-/// One row with these items.
-fn row(lane: Lane, names: &[String]) -> Entry {
-    let items = names.iter().map(|name| item(lane, name)).collect();
-    let scope = ScopeGroup { scope: None, items, schema_url: String::new() };
-    let resource = ResourceGroup { resource: None, scopes: vec![scope], schema_url: String::new() };
-    let body = Envelope { resources: vec![resource] }.encode_to_vec();
-    Entry { lane, created: NOW, items: names.len() as u32, body, snapshot: None }
-}
+use collector::{Answer, Collector, NOW, PROTOBUF, Seen, names, row};
 
 struct Bench {
     store: Store,
@@ -187,8 +38,11 @@ impl Bench {
         Bench { store, exporter, clock, collector, location, _folder: folder }
     }
 
+    /// Each in a transaction of its own: the store joins small ones of one transaction in one row.
     async fn commit(&self, entries: Vec<Entry>) {
-        self.store.commit(Facts { outbox: entries, ..Default::default() }).await.unwrap();
+        for entry in entries {
+            self.store.commit(Facts { outbox: vec![entry], ..Default::default() }).await.unwrap();
+        }
     }
 
     /// Rows of `per_row` items each, named by a prefix and a number, with some poison.
@@ -257,8 +111,8 @@ async fn a_lane_in_trouble_holds_up_no_other_and_gauges_pass_a_backlog() {
         _ => Answer::Status(503, "no room"),
     })
     .await;
-    bench.fill(Lane::Traces, 3_000, 10, &[]).await;
-    bench.fill(Lane::Metrics, 3_000, 10, &[]).await;
+    bench.fill(Lane::Traces, 3_000, 100, &[]).await;
+    bench.fill(Lane::Metrics, 3_000, 100, &[]).await;
     let logs = bench.fill(Lane::Logs, 20, 10, &[]).await;
     for name in ["now-old", "now-new"] {
         bench.store.change(Change::Gauges(vec![row(Lane::Gauges, &[name.to_owned()])])).await.unwrap();
@@ -272,7 +126,8 @@ async fn a_lane_in_trouble_holds_up_no_other_and_gauges_pass_a_backlog() {
 
 #[tokio::test]
 async fn whatever_may_be_mended_keeps_everything_is_shown_and_clears() {
-    let moods: [(fn() -> Answer, u64, &str); 8] = [
+    type Mood = fn() -> Answer;
+    let moods: [(Mood, u64, &str); 8] = [
         (|| Answer::Status(401, "who are you?"), 0, "401 Unauthorized: who are you?"),
         (|| Answer::Status(403, "not you"), 0, "403 Forbidden: not you"),
         (|| Answer::Status(404, "nothing here"), 0, "404 Not Found: nothing here"),
@@ -376,9 +231,12 @@ async fn what_is_too_large_is_split_until_it_fits_and_the_size_is_learnt() {
         )
         .await;
     let long = "x".repeat(1_000);
+    // Rows that fit, and rows that do not.
     let mut all: Vec<String> = (0..4_000).map(|n| format!("{n}-{long}")).collect();
     all[5] = format!("giant-{}", "y".repeat(70_000));
-    bench.commit(all.chunks(10).map(|names| row(Lane::Traces, names)).collect()).await;
+    let (small, large) = all.split_at(2_000);
+    bench.commit(small.chunks(20).map(|names| row(Lane::Traces, names)).collect()).await;
+    bench.commit(large.chunks(200).map(|names| row(Lane::Traces, names)).collect()).await;
     assert!(bench.exporter.drain().await);
     let giant = all.remove(5);
     assert_eq!(bench.collector.accepted("/v1/traces"), all);
@@ -389,11 +247,12 @@ async fn what_is_too_large_is_split_until_it_fits_and_the_size_is_learnt() {
     let log = bench.collector.log.lock().unwrap();
     let wasted: usize = log.seen.iter().map(|seen| seen.body.len()).filter(|size| *size > 60_000).sum();
     let useful: usize = log.accepted.iter().map(|seen| seen.body.len()).sum();
-    assert!(wasted < 2 * useful, "{wasted} bytes in vain for {useful}");
+    // Five halvings of the first megabyte, and now and then a try whether more is taken by now.
+    assert!(wasted < 6_000_000, "{wasted} bytes in vain for {useful}");
 }
 
-/// A hundred failures, and in between other lanes pass.
-async fn fail_while_others_pass(bench: &Bench, state: &mut LaneState, times: usize) {
+/// So many failures, and before each another lane passes.
+async fn fail_while_others_pass(bench: &Bench, state: &mut LaneState, times: u32) {
     for _ in 0..times {
         bench.fill(Lane::Logs, 1, 1, &[]).await;
         bench.work(Lane::Logs, &mut LaneState::default()).await;
@@ -417,7 +276,7 @@ async fn a_batch_that_always_fails_while_others_pass_is_taken_apart() {
         assert_eq!(found, guilty);
         // Only what a suspect was compared with may come twice.
         let mut arrived = bench.collector.accepted("/v1/traces");
-        let mut first = std::collections::BTreeSet::new();
+        let mut first = BTreeSet::new();
         arrived.retain(|name| first.insert(name.clone()));
         assert_eq!(arrived, clean(&all));
         assert_eq!(bench.status(Lane::Traces).await.trouble, None);
@@ -505,7 +364,7 @@ async fn a_collector_that_goes_away_while_a_batch_is_taken_apart_costs_nothing()
             bench.collector.becomes(poison_gets(400));
             bench.work(Lane::Traces, &mut state).await;
             let mut arrived = bench.collector.accepted("/v1/traces");
-            let mut first = std::collections::BTreeSet::new();
+            let mut first = BTreeSet::new();
             arrived.retain(|name| first.insert(name.clone()));
             assert_eq!(arrived, clean(&all), "{status}, away after {away_after}");
             assert_eq!(bench.reasons().await.len(), 1);
@@ -698,7 +557,9 @@ async fn weather(seed: u64) {
             }
             // A restart: what the lane remembered is gone.
             3 if dice.below(4) == 0 => states[at] = LaneState::default(),
-            _ => drop(bench.exporter.step(lane, &mut states[at]).await),
+            _ => {
+                bench.exporter.step(lane, &mut states[at]).await;
+            }
         }
     }
     bench.collector.becomes(poison_gets(400));
@@ -707,7 +568,7 @@ async fn weather(seed: u64) {
     }
     for (lane, all) in &committed {
         let mut arrived = bench.collector.accepted(path(*lane));
-        let mut first = std::collections::BTreeSet::new();
+        let mut first = BTreeSet::new();
         arrived.retain(|name| first.insert(name.clone()));
         assert_eq!(arrived, clean(all), "seed {seed}, {lane:?}");
     }
