@@ -1,6 +1,7 @@
 //! The way out: what the outbox holds goes to the collector, and its answers come back as
 //! [`Delivery`].
 
+mod apart;
 pub mod backoff;
 mod lanes;
 pub mod settings;

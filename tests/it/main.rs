@@ -4,6 +4,7 @@
 
 mod cli;
 mod daemon;
+mod exporter;
 mod http;
 mod layers;
 mod one_shot;
