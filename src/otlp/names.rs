@@ -57,7 +57,7 @@ metrics! {
     PROBE_RUNS = "cachetscope.probe.runs", "{run}", Kind::Counter,
         "Runs of a suite on a deployment, by outcome.";
     PROBE_UP = "cachetscope.probe.up", "", Kind::Gauge,
-        "1 when the last run on the deployment had every answer right, else 0.";
+        "1 when the last run on the deployment had every answer right, 0 when not; absent when nothing could be asked.";
     PROBE_LAST = "cachetscope.probe.last.timestamp", "s", Kind::Gauge,
         "Unix time of the end of the last run on the deployment.";
     TARGET_RANK = "cachetscope.target.version.rank", "{rank}", Kind::Gauge,

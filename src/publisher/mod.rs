@@ -146,9 +146,10 @@ impl Publisher {
                 continue;
             }
             if let Some(run) = last.get(&deployment.key) {
-                let up = i64::from(record::is_up(run.outcome));
                 let ended = run.started.plus(Duration::from_nanos(run.duration_ns));
-                batch.gauge(&names::PROBE_UP, attributes.clone(), now, up);
+                if let Some(up) = record::is_up(run.outcome) {
+                    batch.gauge(&names::PROBE_UP, attributes.clone(), now, i64::from(up));
+                }
                 batch.gauge(&names::PROBE_LAST, attributes.clone(), now, ended.0 as f64 / 1e9);
             }
             for (request, seconds) in self.medians.1.get(&deployment.key).into_iter().flatten() {

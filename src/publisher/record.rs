@@ -126,9 +126,14 @@ pub fn facts_of_tick(tick: &Tick) -> Facts {
     Facts { increments: increments.collect(), ..Facts::default() }
 }
 
-/// Whether a run speaks well of its deployment.
-pub(super) fn is_up(outcome: Outcome) -> bool {
-    matches!(outcome, Outcome::Pass | Outcome::Degraded)
+/// Whether a run speaks well of its deployment; `None` when it says nothing about it, such as after
+/// a 429.
+pub(super) fn is_up(outcome: Outcome) -> Option<bool> {
+    match outcome {
+        Outcome::Pass | Outcome::Degraded => Some(true),
+        Outcome::Fail | Outcome::Unreachable => Some(false),
+        Outcome::Skipped => None,
+    }
 }
 
 /// As the store keeps them: a JSON array of pairs, in the order given.
