@@ -1,6 +1,6 @@
 //! One SQL text for SQLite and PostgreSQL.
 //!
-//! Placeholders are `$1` in both, and every column is a 64-bit integer, a double, a text or bytes
+//! Placeholders are `$1` in both (long lists have a `?` for each value), and every column is a 64-bit integer, a double, a text or bytes
 //! in both; sqlx's own `AnyPool` cannot do it (it fails to read a SQLite column declared BOOLEAN).
 //! Nothing outside `store` sees this.
 
@@ -48,6 +48,8 @@ impl Pool {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(LOCK_WAIT_MAX)
+            // What a statement of many rows would undo, should it fail: a page or two, not a file.
+            .pragma("temp_store", "MEMORY")
             .pragma("journal_size_limit", "67108864")
             .pragma("cache_size", "-2000");
         let pool = SqlitePoolOptions::new()
@@ -186,13 +188,13 @@ pub(super) fn query(sql: &'static str) -> Statement {
 /// Rows or keys of one statement. Few different ones, so that prepared statements are reused.
 const LENGTHS: [usize; 3] = [64, 8, 1];
 
-/// `prefix IN (…)` over many keys; the prefix's own places come first, with the values `first`.
+/// `prefix IN (…)` over many keys; the prefix's own places are `?` and come first, with the values
+/// `first`.
 pub(super) fn for_keys(prefix: &'static str, first: &[Value], mut keys: &[i64]) -> Vec<Statement> {
     let mut statements = Vec::new();
     for length in LENGTHS {
         while let Some((chunk, rest)) = keys.split_at_checked(length) {
-            let places: Vec<String> = (1..=length).map(|n| format!("${}", first.len() + n)).collect();
-            let sql = format!("{prefix} IN ({})", places.join(", "));
+            let sql = format!("{prefix} IN ({})", places(length));
             let values = first.iter().cloned().chain(chunk.iter().map(|key| Value::from(*key)));
             statements.push(Statement { sql: sql.into(), values: values.collect() });
             keys = rest;
@@ -201,7 +203,26 @@ pub(super) fn for_keys(prefix: &'static str, first: &[Value], mut keys: &[i64]) 
     statements
 }
 
-/// `prefix VALUES ($1, …), (…) suffix` over many rows of the same width, in as few statements as
+/// `?, ?, …`: SQLite looks a named place up among all names of the statement, so that a thousand of
+/// them cost a million steps.
+fn places(count: usize) -> String {
+    vec!["?"; count].join(", ")
+}
+
+/// PostgreSQL knows places by number only.
+fn numbered(sql: &str) -> String {
+    let mut numbered = String::with_capacity(sql.len() * 3);
+    for (place, part) in sql.split('?').enumerate() {
+        if place > 0 {
+            numbered.push('$');
+            numbered.push_str(&place.to_string());
+        }
+        numbered.push_str(part);
+    }
+    numbered
+}
+
+/// `prefix VALUES (?, …), (…) suffix` over many rows of the same width, in as few statements as
 /// the databases' limits allow.
 pub(super) fn insert_many(
     prefix: &str,
@@ -213,19 +234,8 @@ pub(super) fn insert_many(
     for length in LENGTHS {
         while rows.len() >= length {
             let chunk: Vec<Vec<Value>> = rows.drain(..length).collect();
-            let mut sql = format!("{prefix} VALUES ");
-            let mut place = 0;
-            for (i, row) in chunk.iter().enumerate() {
-                sql.push_str(if i == 0 { "(" } else { ", (" });
-                for j in 0..row.len() {
-                    place += 1;
-                    sql.push_str(if j == 0 { "$" } else { ", $" });
-                    sql.push_str(&place.to_string());
-                }
-                sql.push(')');
-            }
-            sql.push(' ');
-            sql.push_str(suffix);
+            let row = format!("({})", places(chunk[0].len()));
+            let sql = format!("{prefix} VALUES {} {suffix}", vec![row.as_str(); length].join(", "));
             statements.push(Statement { sql: sql.into(), values: chunk.into_iter().flatten().collect() });
         }
     }
@@ -296,7 +306,8 @@ impl Statement {
     }
 
     fn postgres(self) -> Query<'static, Postgres, PgArguments> {
-        let query = sqlx::query(AssertSqlSafe(self.sql));
+        let sql = if self.sql.contains('?') { numbered(&self.sql).into() } else { self.sql };
+        let query = sqlx::query(AssertSqlSafe(sql));
         self.values.into_iter().fold(query, |query, value| match value {
             Value::Integer(v) => query.bind(v),
             Value::Real(v) => query.bind(v),

@@ -36,7 +36,7 @@ pub(super) async fn mark(
     closed: &[(i64, u64)],
     at: Timestamp,
 ) -> Result<u64, sqlx::Error> {
-    for statement in for_keys("UPDATE series SET opened_ns = $1 WHERE id", &[at.0.into()], opened) {
+    for statement in for_keys("UPDATE series SET opened_ns = ? WHERE id", &[at.0.into()], opened) {
         statement.execute(connection).await?;
     }
     let mut touched = opened.len() as u64;
