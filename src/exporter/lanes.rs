@@ -271,9 +271,12 @@ impl Exporter {
             }
             Delivery::Retry { trouble, reason, after } => {
                 self.counters.retries.fetch_add(1, Ordering::Relaxed);
-                self.store.note_trouble(apart.lane, self.clock.now(), &reason);
+                let lane = apart.lane.as_str();
+                if self.store.note_trouble(apart.lane, self.clock.now(), &reason) {
+                    tracing::warn!(lane, reason, "not delivered; it waits in the outbox, and is tried again");
+                }
                 let wait = self.failed(state).max(after.unwrap_or_default());
-                tracing::debug!(lane = apart.lane.as_str(), reason, ?wait, "not delivered");
+                tracing::debug!(lane, reason, ?wait, "not delivered");
                 self.weigh(state, apart, part, trouble, reason).await;
                 return Ok(Step::Wait(wait));
             }
@@ -375,7 +378,9 @@ impl Exporter {
         self.counters.rejected.fetch_add(dropped, Ordering::Relaxed);
         self.counters.sent.fetch_add(items - dropped, Ordering::Relaxed);
         state.failures = 0;
-        self.store.note_delivery(lane, self.clock.now());
+        if let Some(since) = self.store.note_delivery(lane, self.clock.now()) {
+            tracing::info!(lane = lane.as_str(), %since, "the collector takes it again");
+        }
     }
 
     fn failed(&self, state: &mut LaneState) -> Duration {

@@ -47,12 +47,15 @@ pub(super) async fn open(
     answer: &mut Answer,
 ) -> Result<Stream, Failure> {
     let addresses = resolve(url, means.resolver).await?;
-    watch.end(Phase::Dns);
+    match url.host() {
+        Some(Host::Domain(_)) => watch.end(Phase::Dns),
+        _ => watch.skip(Phase::Dns),
+    }
     let (tcp, peer) = dial(&addresses).await?;
     watch.end(Phase::Connect);
     answer.peer = Some(peer);
     let Some(config) = &means.tls else {
-        watch.end(Phase::Tls);
+        watch.skip(Phase::Tls);
         return Ok(Either::Left(tcp));
     };
     match secure(tcp, url, Arc::clone(config)).await {

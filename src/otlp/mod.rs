@@ -25,6 +25,7 @@ pub use bounds::{BOUNDS_SECONDS, BUCKETS, bucket_of};
 pub use encode::{Signals, encode_run};
 pub use metrics::{Exemplar, HistogramPoint, MetricBatch, Number};
 pub use resource::{Resource, ResourceError};
+pub use spans::server_address;
 
 /// What kind of telemetry a request holds; each kind has its own queue and endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -161,7 +161,7 @@ fn error_status(message: &str) -> Status {
 }
 
 /// Without the brackets of an IPv6 address, as `server.address` asks.
-fn server_address(url: &Url) -> String {
+pub fn server_address(url: &Url) -> String {
     url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned()
 }
 

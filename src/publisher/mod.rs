@@ -5,15 +5,17 @@
 
 mod record;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
 use crate::exporter::Exporter;
-use crate::model::Version;
+use crate::model::{Flavour, Version};
 use crate::otlp::names::{Kind, Metric};
-use crate::otlp::{Attributes, BUCKETS, Encoded, Exemplar, HistogramPoint, MetricBatch, Resource, names};
+use crate::otlp::{
+    Attributes, BUCKETS, Encoded, Exemplar, HistogramPoint, MetricBatch, Number, Resource, names,
+};
 use crate::store::{Change, DeploymentRow, Entry, Lane, LaneStatus, RunRow, Series, Store, StoreError};
 pub use record::{facts_of, facts_of_tick};
 
@@ -39,8 +41,20 @@ pub struct Publisher {
     thinned: u64,
     dropped: u64,
     medians: (Option<Timestamp>, Medians),
-    /// Builds whose gauges were published last time.
-    published: HashMap<i64, Attributes>,
+    /// The gauges that were published last time.
+    published: HashMap<String, LabelSet>,
+}
+
+/// A gauge and whom it is about.
+struct LabelSet {
+    metric: &'static Metric,
+    attributes: Attributes,
+}
+
+struct Gauge {
+    metric: &'static Metric,
+    attributes: Attributes,
+    value: Number,
 }
 
 /// By deployment: request and seconds.
@@ -73,16 +87,22 @@ impl Publisher {
     #[tracing::instrument(name = "publish", skip_all)]
     pub async fn tick(&mut self) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let deployments = self.store.deployments().await?;
-        self.snapshot(now, &deployments).await?;
-        let mut gauges = self.gauges(now, &deployments).await?;
-        gauges.extend(self.own_gauges(now).await?);
-        let gauges = gauges.into_iter().map(|encoded| entry(Lane::Gauges, now, encoded, None)).collect();
-        self.store.change(Change::Gauges(gauges)).await.map(drop)
+        let gauges = self.gauges(now).await?;
+        let ended = self.ended(&gauges);
+        self.snapshot(now, ended).await?;
+        let mut batch = MetricBatch::new(&self.fleet, REQUEST_BYTES_MAX);
+        for Gauge { metric, attributes, value } in gauges {
+            batch.gauge(metric, attributes, now, value);
+        }
+        let encoded = batch.finish().into_iter().chain(self.own_gauges(now).await?);
+        let entries = encoded.map(|encoded| entry(Lane::Gauges, now, encoded, None)).collect();
+        self.store.change(Change::Gauges(entries)).await.map(drop)
     }
 
-    /// The cumulative series. First and last points go first and are never thinned.
-    async fn snapshot(&mut self, now: Timestamp, deployments: &[DeploymentRow]) -> Result<(), StoreError> {
+    /// The cumulative series. First and last points, also of gauges, go first and are never thinned.
+    async fn snapshot(&mut self, now: Timestamp, ended: Vec<LabelSet>) -> Result<(), StoreError> {
+        // A value and the end of its series at one time would be two values of one time.
+        let end = now.plus(Duration::from_millis(1));
         let mut ends = MetricBatch::new(&self.fleet, REQUEST_BYTES_MAX);
         let mut points = MetricBatch::new(&self.fleet, REQUEST_BYTES_MAX);
         let (mut opened, mut closed) = (Vec::new(), Vec::new());
@@ -98,72 +118,81 @@ impl Publisher {
             }
             if series.retired {
                 push(&mut ends, metric, attributes.clone(), &series, now);
-                ends.ended(metric, attributes, series.started, now);
+                ends.ended(metric, attributes, series.started, end);
                 closed.push((series.key, series.count));
             } else {
                 push(&mut points, metric, attributes, &series, now);
             }
         }
-        self.end_gauges(&mut ends, now, deployments);
+        for LabelSet { metric, attributes } in ended {
+            ends.ended(metric, attributes, now, end);
+        }
         let ends = ends.finish().into_iter().map(|encoded| entry(Lane::Metrics, now, encoded, None));
         let points = points.finish().into_iter().map(|encoded| entry(Lane::Metrics, now, encoded, Some(now)));
         let entries = ends.chain(points).collect();
         self.store.change(Change::Snapshot { entries, opened, closed, at: now }).await.map(drop)
     }
 
-    /// A last point for the gauges of builds that are told of no more, so that they do not linger.
-    fn end_gauges(&mut self, batch: &mut MetricBatch, now: Timestamp, deployments: &[DeploymentRow]) {
-        let told: HashMap<i64, &DeploymentRow> =
-            deployments.iter().filter(|d| is_told_of(d, now)).map(|d| (d.key, d)).collect();
-        self.published.retain(|key, attributes| {
-            let stays = told.contains_key(key);
-            if !stays {
-                for metric in [&names::PROBE_UP, &names::PROBE_LAST, &names::TARGET_RANK] {
-                    batch.ended(metric, attributes.clone(), now, now);
-                }
-            }
-            stays
-        });
-        self.published.extend(told.iter().map(|(key, d)| (*key, row_attributes(d))));
+    /// What was published last time and is not now. Only this process's own memory: what ended while
+    /// no daemon ran lingers for Prometheus's five minutes.
+    fn ended(&mut self, gauges: &[Gauge]) -> Vec<LabelSet> {
+        let published: HashMap<String, LabelSet> = gauges
+            .iter()
+            .map(|gauge| {
+                let set = LabelSet { metric: gauge.metric, attributes: gauge.attributes.clone() };
+                (format!("{}{}", gauge.metric.name, record::to_json(&gauge.attributes)), set)
+            })
+            .collect();
+        let before = std::mem::take(&mut self.published);
+        let ended = before.into_iter().filter(|(key, _)| !published.contains_key(key));
+        let ended = ended.map(|(_, set)| set).collect();
+        self.published = published;
+        ended
     }
 
-    async fn gauges(
-        &mut self,
-        now: Timestamp,
-        deployments: &[DeploymentRow],
-    ) -> Result<Vec<Encoded>, StoreError> {
-        if self.medians.0.is_none_or(|at| now.since(at) >= MEDIAN_EVERY) {
-            self.medians = (Some(now), self.medians_at(now, deployments).await?);
+    /// What is true of the fleet now.
+    async fn gauges(&mut self, now: Timestamp) -> Result<Vec<Gauge>, StoreError> {
+        let deployments = self.store.deployments().await?;
+        if self.medians.0.is_none_or(|at| now.since(at) >= MEDIAN_EVERY) || self.medians.1.is_empty() {
+            self.medians = (Some(now), self.medians_at(now, &deployments).await?);
         }
         let last: HashMap<i64, RunRow> =
             self.store.last_runs().await?.into_iter().map(|run| (run.deployment, run)).collect();
-        let ranks = ranks(deployments);
-        let mut batch = MetricBatch::new(&self.fleet, REQUEST_BYTES_MAX);
-        for deployment in deployments.iter().filter(|d| is_told_of(d, now)) {
+        let ranks = ranks(&deployments);
+        let mut gauges = Vec::new();
+        let mut add = |metric, attributes: &Attributes, value: Number| {
+            gauges.push(Gauge { metric, attributes: attributes.clone(), value });
+        };
+        // A new build of a deployment takes over its labels.
+        let living: HashSet<_> = deployments.iter().filter(|d| d.retired.is_none()).map(labels).collect();
+        for deployment in &deployments {
             let attributes = row_attributes(deployment);
-            batch.gauge(&names::TARGET_RANK, attributes.clone(), now, ranks[&deployment.key]);
-            if deployment.retired.is_some() {
+            if let Some(retired) = deployment.retired {
+                if now.since(retired) < RETIRED_FOR && !living.contains(&labels(deployment)) {
+                    add(&names::TARGET_RANK, &attributes, (-1_i64).into());
+                }
                 continue;
             }
+            add(&names::TARGET_RANK, &attributes, ranks[&deployment.key].into());
             if let Some(run) = last.get(&deployment.key) {
-                let ended = run.started.plus(Duration::from_nanos(run.duration_ns));
                 if let Some(up) = record::is_up(run.outcome) {
-                    batch.gauge(&names::PROBE_UP, attributes.clone(), now, i64::from(up));
+                    add(&names::PROBE_UP, &attributes, i64::from(up).into());
                 }
-                batch.gauge(&names::PROBE_LAST, attributes.clone(), now, ended.0 as f64 / 1e9);
+                let ended = run.started.plus(Duration::from_nanos(run.duration_ns));
+                add(&names::PROBE_LAST, &attributes, (ended.0 as f64 / 1e9).into());
             }
             for (request, seconds) in self.medians.1.get(&deployment.key).into_iter().flatten() {
                 let mut attributes = attributes.clone();
                 attributes.push((names::REQUEST.into(), request.clone().into()));
-                batch.gauge(&names::REQUEST_MEDIAN, attributes, now, *seconds);
+                add(&names::REQUEST_MEDIAN, &attributes, (*seconds).into());
             }
             let mut attributes = attributes;
             if !deployment.digest.is_empty() {
                 attributes.push((names::IMAGE_DIGEST.into(), deployment.digest.clone().into()));
             }
-            batch.gauge(&names::TARGET_INFO, attributes, now, 1_i64);
+            add(&names::TARGET_INFO, &attributes, 1_i64.into());
         }
-        Ok(batch.finish())
+        Ok(gauges)
     }
 
     async fn medians_at(&self, now: Timestamp, deployments: &[DeploymentRow]) -> Result<Medians, StoreError> {
@@ -172,7 +201,10 @@ impl Publisher {
             let since = now.minus(MEDIAN_WINDOW);
             let times = self.store.request_times(deployment.key, since, MEDIAN_SAMPLES_MAX).await?;
             let seconds = times.into_iter().filter_map(|t| Some((t.request, t.median_ns? as f64 / 1e9)));
-            medians.insert(deployment.key, seconds.collect());
+            let seconds: Vec<_> = seconds.collect();
+            if !seconds.is_empty() {
+                medians.insert(deployment.key, seconds);
+            }
         }
         Ok(medians)
     }
@@ -269,8 +301,9 @@ fn row_attributes(deployment: &DeploymentRow) -> Attributes {
     ]
 }
 
-fn is_told_of(deployment: &DeploymentRow, now: Timestamp) -> bool {
-    deployment.retired.is_none_or(|at| now.since(at) < RETIRED_FOR)
+/// What tells one deployment's series from another's; the digest does not.
+fn labels(deployment: &DeploymentRow) -> (&str, &Version, Flavour, &str) {
+    (&deployment.name, &deployment.version, deployment.db, &deployment.environment)
 }
 
 /// 0 for the latest version that lives in its environment, 1 for the one before it, and so on; -1
@@ -295,7 +328,6 @@ fn ranks(deployments: &[DeploymentRow]) -> HashMap<i64, i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Flavour;
 
     fn deployment(key: i64, version: &str, environment: &str, retired: Option<Timestamp>) -> DeploymentRow {
         DeploymentRow {

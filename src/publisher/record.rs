@@ -2,7 +2,9 @@
 
 use crate::model::{Deployment, Outcome, Phase, Run};
 use crate::otlp::names::Metric;
-use crate::otlp::{Attributes, Resource, Value, bucket_of, deployment_attributes, encode_run, names};
+use crate::otlp::{
+    Attributes, Resource, Value, bucket_of, deployment_attributes, encode_run, names, server_address,
+};
 use crate::probe::Tick;
 use crate::store::{Entry, Exemplar, Facts, Increment, Lane, deployment_key};
 
@@ -88,7 +90,7 @@ fn http_attributes(
 ) -> Attributes {
     let mut attributes: Attributes = vec![
         (names::METHOD.into(), sample.request.method.as_str().into()),
-        (names::SERVER_ADDRESS.into(), deployment.url.host_str().unwrap_or_default().to_owned().into()),
+        (names::SERVER_ADDRESS.into(), server_address(&deployment.url).into()),
         (
             names::SERVER_PORT.into(),
             i64::from(deployment.url.port_or_known_default().unwrap_or_default()).into(),
@@ -137,7 +139,7 @@ pub(super) fn is_up(outcome: Outcome) -> Option<bool> {
 }
 
 /// As the store keeps them: a JSON array of pairs, in the order given.
-fn to_json(attributes: &Attributes) -> String {
+pub(super) fn to_json(attributes: &Attributes) -> String {
     let pairs: Vec<serde_json::Value> = attributes
         .iter()
         .map(|(key, value)| {

@@ -255,7 +255,7 @@ async fn write_series(connection: &mut Connection, batch: &[&Facts]) -> Result<(
         "INSERT INTO series (id, metric, attributes, deployment_id, started_ns, count, sum)",
         rows,
         "ON CONFLICT (id) DO UPDATE SET count = series.count + excluded.count, \
-         sum = series.sum + excluded.sum, closed_ns = NULL",
+         sum = series.sum + excluded.sum, deployment_id = excluded.deployment_id, closed_ns = NULL",
     ) {
         statement.execute(connection).await?;
     }

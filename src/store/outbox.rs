@@ -186,18 +186,21 @@ pub(super) async fn limit(connection: &mut Connection, bytes_max: u64) -> Result
 }
 
 impl Store {
-    /// The collector accepted something of this lane.
-    pub fn note_delivery(&self, lane: Lane, at: Timestamp) {
+    /// The collector accepted something of this lane. Returns since when it had not.
+    pub fn note_delivery(&self, lane: Lane, at: Timestamp) -> Option<Timestamp> {
         let mut deliveries = self.deliveries.0.lock().unwrap_or_else(|e| e.into_inner());
-        deliveries[lane as usize] = Delivery { last: Some(at), trouble: None };
+        let now = Delivery { last: Some(at), trouble: None };
+        std::mem::replace(&mut deliveries[lane as usize], now).trouble.map(|(since, _)| since)
     }
 
-    /// The collector did not take it; `reason` is shown until it does.
-    pub fn note_trouble(&self, lane: Lane, at: Timestamp, reason: &str) {
+    /// The collector did not take it; `reason` is shown until it does. Returns whether this is news.
+    pub fn note_trouble(&self, lane: Lane, at: Timestamp, reason: &str) -> bool {
         let mut deliveries = self.deliveries.0.lock().unwrap_or_else(|e| e.into_inner());
         let trouble = &mut deliveries[lane as usize].trouble;
-        let since = trouble.as_ref().map_or(at, |(since, _)| *since);
+        let before = trouble.take();
+        let since = before.as_ref().map_or(at, |(since, _)| *since);
         *trouble = Some((since, reason.to_owned()));
+        before.is_none()
     }
 
     /// The next rows of a lane in order, at most 256 and about `bytes_max` in all, and at least one
