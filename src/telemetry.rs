@@ -19,6 +19,8 @@ use tracing_subscriber::{EnvFilter, Layer};
 use crate::config::Env;
 use crate::otlp::names;
 
+/// How long the last of the log may take.
+const SHUT_DOWN_MAX: std::time::Duration = std::time::Duration::from_secs(1);
 /// Never sent, whatever the level: what carries telemetry would tell of its own carrying.
 const CARRIERS: &str = "h2=off,hyper=off,hyper_util=off,tonic=off,tower=off,reqwest=off,rustls=off,\
      opentelemetry=off,opentelemetry_sdk=off,opentelemetry_otlp=off,opentelemetry_http=off";
@@ -85,16 +87,24 @@ pub fn start(level: Option<&str>, color: bool, export: Option<&Env>) -> anyhow::
 }
 
 impl Telemetry {
-    /// Sends what is left, within the SDK's own deadline of some seconds.
+    /// Sends what is left, for a second at most.
     pub async fn shut_down(self) {
-        // On a thread of its own: inside a task it would wait for itself.
-        let ended = tokio::task::spawn_blocking(move || {
+        let (done, ended) = tokio::sync::oneshot::channel();
+        // On a thread of its own, which the process does not wait for: inside a task the SDK waits
+        // for itself, and beside an absent collector for much longer than anyone wants.
+        std::thread::spawn(move || {
+            let traces = self.traces.map(|traces| std::thread::spawn(move || traces.shutdown()));
             let logs = self.logs.map_or(Ok(()), |logs| logs.shutdown());
-            let traces = self.traces.map_or(Ok(()), |traces| traces.shutdown());
-            logs.and(traces)
+            let traces = traces.and_then(|thread| thread.join().ok()).unwrap_or(Ok(()));
+            // Nobody listens any more when it took too long.
+            let _ = done.send(logs.and(traces));
         });
-        if let Ok(Err(error)) = ended.await {
-            eprintln!("the last of the daemon's own log was not delivered: {error}");
+        match tokio::time::timeout(SHUT_DOWN_MAX, ended).await {
+            Ok(Ok(Err(error))) => {
+                tracing::debug!(%error, "the last of the daemon's own log was not delivered")
+            }
+            Ok(_) => {}
+            Err(_) => tracing::debug!("the last of the daemon's own log took too long to deliver"),
         }
     }
 }

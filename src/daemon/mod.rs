@@ -28,14 +28,15 @@ pub use reload::Reloader;
 pub use rounds::Rounds;
 
 /// How long rounds that are under way may take to end; then they skip what they have not asked yet.
-/// With the deadlines below this stays within the ten seconds that Docker waits.
-const ROUNDS_DEADLINE: Duration = Duration::from_secs(3);
-/// How long they may take after that: the requests that are under way.
-const REQUESTS_DEADLINE: Duration = Duration::from_secs(3);
+/// With the deadlines below, and that of the daemon's own log, this stays within the ten seconds
+/// that Docker waits.
+const ROUNDS_DEADLINE: Duration = Duration::from_secs(1);
+/// How long they may take after that: the requests that are under way, by the default timeout.
+const REQUESTS_DEADLINE: Duration = Duration::from_millis(5_200);
 /// How long the last export may take.
-const EXPORT_DEADLINE: Duration = Duration::from_secs(2);
+const EXPORT_DEADLINE: Duration = Duration::from_millis(1_500);
 /// How long pages may be read on.
-const PAGES_DEADLINE: Duration = Duration::from_secs(1);
+const PAGES_DEADLINE: Duration = Duration::from_millis(500);
 /// How often old samples and superseded snapshots are looked for.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
 
@@ -179,7 +180,7 @@ impl Daemon {
         if tokio::time::timeout(ROUNDS_DEADLINE, self.rounds.ended()).await.is_err() {
             self.rounds.cut_short();
             if tokio::time::timeout(REQUESTS_DEADLINE, self.rounds.ended()).await.is_err() {
-                tracing::warn!("requests of a round were still under way; the round is given up");
+                self.rounds.give_up();
             }
         }
         // The last snapshot counts the last runs, which may still be in the writer's queue.

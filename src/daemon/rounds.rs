@@ -155,6 +155,25 @@ impl Rounds {
         self.prober.stop();
     }
 
+    /// Rounds that are under way will not be kept; they count as missed.
+    pub fn give_up(&self) {
+        let now = self.clock.now();
+        for suite in self.state().timetable.running() {
+            tracing::warn!(suite, "a request was still under way at the stop; the round is given up");
+            let tick = Tick {
+                suite: suite.to_owned(),
+                scheduled: now,
+                period: Duration::ZERO,
+                overlaps: false,
+                late: false,
+                missed: 1,
+            };
+            if self.store.submit(facts_of_tick(&tick)).is_err() {
+                tracing::error!(suite, "the store's queue is full; a missed round went uncounted");
+            }
+        }
+    }
+
     /// Returns when no round is under way any more; none may be started after.
     pub async fn ended(&self) {
         self.under_way.close();

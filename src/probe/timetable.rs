@@ -123,6 +123,11 @@ impl Timetable {
         self.0.get(name).map(|entry| &entry.suite)
     }
 
+    /// Suites whose round is under way.
+    pub fn running(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(|(_, entry)| entry.running).map(|(name, _)| name.as_str())
+    }
+
     /// When to look again.
     pub fn next_wake(&self) -> Option<Timestamp> {
         self.0.values().filter_map(|e| e.next.map(|next| next.plus(e.offset))).min()
