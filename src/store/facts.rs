@@ -1,6 +1,6 @@
 //! Facts and their telemetry, and the one transaction that writes them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use sha2::{Digest, Sha256};
 
@@ -125,19 +125,49 @@ fn run_latency(samples: &[Sample]) -> Option<i64> {
     percentile(&totals, 50)
 }
 
-/// Writes everything in the transaction that is open. Returns how many of the runs were there
-/// already; when there are any, the caller rolls back.
-pub(super) async fn write(connection: &mut Connection, batch: &[&Facts]) -> Result<u64, sqlx::Error> {
-    let known = write_runs(connection, batch).await?;
-    if known > 0 {
-        return Ok(known);
+/// Series whose names are in the database, so that they need not be written with every increment.
+/// They are never deleted; a key that is missing here costs a statement and no more.
+#[derive(Default)]
+pub(super) struct KnownSeries(HashSet<i64>);
+
+impl KnownSeries {
+    /// Beyond this many it starts afresh.
+    const MAX: usize = 100_000;
+
+    /// To be called when the transaction that wrote them is committed.
+    pub fn extend(&mut self, written: Vec<i64>) {
+        if self.0.len() + written.len() > Self::MAX {
+            self.0.clear();
+        }
+        self.0.extend(written);
     }
-    write_samples(connection, batch).await?;
-    write_series(connection, batch).await?;
-    write_outbox(connection, batch.iter().flat_map(|f| &f.outbox)).await?;
-    Ok(0)
 }
 
+/// What [`write`] did.
+pub(super) enum Written {
+    /// Everything; these series were not known before.
+    All { new_series: Vec<i64> },
+    /// So many runs were there already, and the caller rolls back.
+    KnownRuns(u64),
+}
+
+/// Writes everything in the transaction that is open.
+pub(super) async fn write(
+    connection: &mut Connection,
+    batch: &[&Facts],
+    known: &KnownSeries,
+) -> Result<Written, sqlx::Error> {
+    let known_runs = write_runs(connection, batch).await?;
+    if known_runs > 0 {
+        return Ok(Written::KnownRuns(known_runs));
+    }
+    write_samples(connection, batch).await?;
+    let new_series = write_series(connection, batch, known).await?;
+    write_outbox(connection, batch.iter().flat_map(|f| &f.outbox)).await?;
+    Ok(Written::All { new_series })
+}
+
+/// Returns how many of the runs were there already.
 async fn write_runs(connection: &mut Connection, batch: &[&Facts]) -> Result<u64, sqlx::Error> {
     let runs = || batch.iter().flat_map(|f| &f.runs);
     let rounds: BTreeMap<i64, _> = runs().map(|r| (round_key(r.round.id), &r.round)).collect();
@@ -218,7 +248,11 @@ async fn write_samples(connection: &mut Connection, batch: &[&Facts]) -> Result<
 
 /// Adds up what falls on the same series first: fewer rows to touch, and PostgreSQL refuses to
 /// touch one row twice in a statement.
-async fn write_series(connection: &mut Connection, batch: &[&Facts]) -> Result<(), sqlx::Error> {
+async fn write_series(
+    connection: &mut Connection,
+    batch: &[&Facts],
+    known: &KnownSeries,
+) -> Result<Vec<i64>, sqlx::Error> {
     struct Sum<'a> {
         first: &'a Increment,
         count: i64,
@@ -240,22 +274,28 @@ async fn write_series(connection: &mut Connection, batch: &[&Facts]) -> Result<(
         }
     }
 
-    let rows = sums.into_iter().map(|(id, sum)| {
-        vec![
-            id.into(),
-            sum.first.metric.into(),
-            sum.first.attributes.as_str().into(),
-            sum.first.deployment.into(),
-            sum.first.started.0.into(),
-            sum.count.into(),
-            sum.sum.into(),
-        ]
+    let new: Vec<i64> = sums.keys().copied().filter(|id| !known.0.contains(id)).collect();
+    let rows = new.iter().map(|id| {
+        let first = sums[id].first;
+        vec![(*id).into(), first.metric.into(), first.attributes.as_str().into(), first.started.0.into()]
     });
     for statement in insert_many(
-        "INSERT INTO series (id, metric, attributes, deployment_id, started_ns, count, sum)",
+        "INSERT INTO series (id, metric, attributes, started_ns)",
         rows,
-        "ON CONFLICT (id) DO UPDATE SET count = series.count + excluded.count, \
-         sum = series.sum + excluded.sum, deployment_id = excluded.deployment_id, closed_ns = NULL",
+        "ON CONFLICT (id) DO NOTHING",
+    ) {
+        statement.execute(connection).await?;
+    }
+
+    // A new build of a deployment takes its series over.
+    let rows = sums
+        .into_iter()
+        .map(|(id, sum)| vec![id.into(), sum.first.deployment.into(), sum.count.into(), sum.sum.into()]);
+    for statement in insert_many(
+        "INSERT INTO totals (series_id, deployment_id, count, sum)",
+        rows,
+        "ON CONFLICT (series_id) DO UPDATE SET count = totals.count + excluded.count, \
+         sum = totals.sum + excluded.sum, deployment_id = excluded.deployment_id, closed_ns = NULL",
     ) {
         statement.execute(connection).await?;
     }
@@ -282,7 +322,7 @@ async fn write_series(connection: &mut Connection, batch: &[&Facts]) -> Result<(
     ) {
         statement.execute(connection).await?;
     }
-    Ok(())
+    Ok(new)
 }
 
 /// Rows of at most this many bytes, each one or more entries of a lane: the bodies of two encoded

@@ -151,6 +151,7 @@ impl Store {
             outbox_changed: changed,
             lock,
             connection: None,
+            known_series: Default::default(),
         };
         tokio::spawn(writer.run(queue));
         Ok(Store {

@@ -36,12 +36,12 @@ pub(super) async fn mark(
     closed: &[(i64, u64)],
     at: Timestamp,
 ) -> Result<u64, sqlx::Error> {
-    for statement in for_keys("UPDATE series SET opened_ns = ? WHERE id", &[at.0.into()], opened) {
+    for statement in for_keys("UPDATE totals SET opened_ns = ? WHERE series_id", &[at.0.into()], opened) {
         statement.execute(connection).await?;
     }
     let mut touched = opened.len() as u64;
     for (key, count) in closed {
-        touched += query("UPDATE series SET closed_ns = $1 WHERE id = $2 AND count = $3")
+        touched += query("UPDATE totals SET closed_ns = $1 WHERE series_id = $2 AND count = $3")
             .bind(at.0)
             .bind(*key)
             .bind(i64::try_from(*count).unwrap_or(i64::MAX))
@@ -59,11 +59,12 @@ impl Store {
         // One statement sees one state of the database, so that count and buckets agree; and none
         // leaves a transaction open when the caller goes away.
         query(
-            "SELECT s.id, s.metric, s.attributes, s.started_ns, s.count, s.sum, s.opened_ns, d.retired_ns, \
+            "SELECT s.id, s.metric, s.attributes, s.started_ns, t.count, t.sum, t.opened_ns, d.retired_ns, \
              b.bucket, b.count, b.exemplar_value, b.exemplar_ns, b.exemplar_trace, b.exemplar_span \
-             FROM series s LEFT JOIN deployments d ON d.id = s.deployment_id \
+             FROM series s JOIN totals t ON t.series_id = s.id \
+             LEFT JOIN deployments d ON d.id = t.deployment_id \
              LEFT JOIN buckets b ON b.series_id = s.id \
-             WHERE s.closed_ns IS NULL ORDER BY s.metric, s.id, b.bucket",
+             WHERE t.closed_ns IS NULL ORDER BY s.metric, s.id, b.bucket",
         )
         .fetch_each(&mut connection, |row| {
             let key = row.integer(0)?;
@@ -96,7 +97,8 @@ impl Store {
         let mut counters = Vec::new();
         for metric in metrics {
             let rows = query(
-                "SELECT attributes, count FROM series WHERE metric = $1 AND closed_ns IS NULL ORDER BY id",
+                "SELECT s.attributes, t.count FROM series s JOIN totals t ON t.series_id = s.id \
+                 WHERE s.metric = $1 AND t.closed_ns IS NULL ORDER BY s.id",
             )
             .bind(*metric)
             .fetch(&mut connection)

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::db::{Connection, Pool};
-use super::facts::{self, Entry, Facts};
+use super::facts::{self, Entry, Facts, KnownSeries, Written};
 use super::lock::Lock;
 use super::{DeploymentRow, Refused, Retention, StoreError, fleet, outbox, retention, series};
 use crate::clock::{Clock, Timestamp};
@@ -121,6 +121,7 @@ pub(super) struct Writer {
     /// Kept from group to group, so that readers never make the writer wait, and its prepared
     /// statements stay warm; given up when a transaction fails.
     pub connection: Option<Connection>,
+    pub known_series: KnownSeries,
 }
 
 impl Writer {
@@ -210,12 +211,13 @@ impl Writer {
             None => self.pool.acquire().await?,
         };
         connection.begin().await?;
-        match apply(&mut connection, &self.pool, group).await {
-            Ok(touched) => {
+        match apply(&mut connection, &self.pool, &self.known_series, group).await {
+            Ok((touched, new_series)) => {
                 if let Err(error) = connection.commit().await {
                     connection.rollback().await;
                     return Err(error.into());
                 }
+                self.known_series.extend(new_series);
                 self.connection = Some(connection);
                 Ok(touched)
             }
@@ -258,7 +260,13 @@ impl From<sqlx::Error> for Failed {
     }
 }
 
-async fn apply(connection: &mut Connection, pool: &Pool, group: &[Job]) -> Result<Vec<u64>, Failed> {
+/// What each job touched, and the series that were written for the first time.
+async fn apply(
+    connection: &mut Connection,
+    pool: &Pool,
+    known_series: &KnownSeries,
+    group: &[Job],
+) -> Result<(Vec<u64>, Vec<i64>), Failed> {
     let batch: Vec<&Facts> = group
         .iter()
         .filter_map(|job| match job {
@@ -266,11 +274,14 @@ async fn apply(connection: &mut Connection, pool: &Pool, group: &[Job]) -> Resul
             _ => None,
         })
         .collect();
+    let mut series = Vec::new();
     if !batch.is_empty() {
-        let runs = batch.iter().map(|facts| facts.runs.len() as u64).sum();
-        let known = facts::write(connection, &batch).await?;
-        if known > 0 {
-            return Err(Failed::KnownRuns { known, runs });
+        match facts::write(connection, &batch, known_series).await? {
+            Written::All { new_series } => series = new_series,
+            Written::KnownRuns(known) => {
+                let runs = batch.iter().map(|facts| facts.runs.len() as u64).sum();
+                return Err(Failed::KnownRuns { known, runs });
+            }
         }
     }
     let mut touched = Vec::with_capacity(group.len());
@@ -280,7 +291,7 @@ async fn apply(connection: &mut Connection, pool: &Pool, group: &[Job]) -> Resul
             _ => 0,
         });
     }
-    Ok(touched)
+    Ok((touched, series))
 }
 
 impl Change {

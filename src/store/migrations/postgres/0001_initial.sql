@@ -88,14 +88,22 @@ CREATE TABLE hours (
     PRIMARY KEY (deployment_id, request, hour_ns)
 );
 
--- Cumulative counters and histograms of the fleet. They belong to the store, so no restart is a
--- reset. The id is a hash of metric and attributes; attributes are a JSON array of pairs.
+-- Cumulative counters and histograms of the fleet: what never changes of them. They belong to the
+-- store, so no restart is a reset. The id is a hash of metric and attributes; attributes are a JSON
+-- array of pairs.
 CREATE TABLE series (
     id BIGINT NOT NULL PRIMARY KEY,
     metric TEXT NOT NULL,
     attributes TEXT NOT NULL,
+    started_ns BIGINT NOT NULL
+);
+
+-- What changes with every run, apart, since a commit writes every page it touches: 40 bytes for
+-- each series instead of 400.
+CREATE TABLE totals (
+    series_id BIGINT NOT NULL PRIMARY KEY,
+    -- Whose retirement ends it; a new build of a deployment takes it over.
     deployment_id BIGINT,
-    started_ns BIGINT NOT NULL,
     count BIGINT NOT NULL,
     sum DOUBLE PRECISION NOT NULL,
     -- When the zero at the start of the series was put into the outbox.
@@ -103,7 +111,6 @@ CREATE TABLE series (
     -- When the marker that ends the series was put into the outbox.
     closed_ns BIGINT
 );
-CREATE INDEX series_by_deployment ON series (deployment_id);
 
 -- Counts of a histogram, not cumulative over buckets, with the last exemplar of each.
 CREATE TABLE buckets (
