@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo test lint check-collector kill-test bench deny parts
+.PHONY: help build demo test lint check-collector kill-test outage-test bench deny parts
 
 # $(call with-parts,test): tells the commands after it where the real parts are.
 with-parts = parts=$$(scripts/real-parts.sh $(1)); eval "$$parts";
@@ -34,7 +34,10 @@ check-collector: parts ## hold the collector's configurations against the collec
 	done
 
 kill-test: ## kill -9 the daemon at 200 random moments
-	@$(call with-parts,test) CACHETSCOPE_KILLS=200 cargo test --release --test real kill -- --nocapture
+	@$(call with-parts,test) CACHETSCOPE_KILLS=200 cargo test --test real kill:: -- --nocapture
+
+outage-test: ## 100,000 spans wait for the collector, then all arrive within little memory
+	@$(call with-parts,test) CACHETSCOPE_BACKLOG=100000 cargo test --test real outage:: -- --nocapture
 
 bench: ## 1,000 deployments a second, beside prometheus-blackbox-exporter
 	@$(call with-parts,bench) scripts/bench.sh

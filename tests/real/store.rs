@@ -37,6 +37,7 @@ on_both! {
     cumulative_series_add_up_across_commits_and_reopening,
     an_exemplar_stands_for_the_last_of_its_bucket,
     a_retired_deployment_ends_its_series_and_coming_back_resumes_them,
+    a_new_build_takes_over_the_series_of_its_labels,
     a_series_that_grew_after_it_was_read_is_not_closed,
     rows_of_a_lane_leave_in_order_and_by_bytes,
     entries_of_one_transaction_share_rows,
@@ -208,6 +209,23 @@ async fn a_retired_deployment_ends_its_series_and_coming_back_resumes_them(home:
     assert!(resumed.opened && !resumed.retired);
     let row = &store.deployments().await.unwrap()[0];
     assert_eq!((row.name.as_str(), row.version.as_str(), row.retired), ("three", "3.0.0", None));
+}
+
+async fn a_new_build_takes_over_the_series_of_its_labels(home: Home) {
+    let store = home.open().await;
+    let build = |digest: &str| {
+        let mut deployment = three().as_ref().clone();
+        deployment.digest = Some(digest.to_owned());
+        Arc::new(deployment)
+    };
+    fleet(&store, after(0), &[build("sha256:1")]).await;
+    store.commit(facts::simple_facts(after(0), &build("sha256:1"))).await.unwrap();
+    fleet(&store, after(30), &[build("sha256:2")]).await;
+    assert!(series(&store, RUNS).await.retired, "nothing of the new build counts yet");
+
+    store.commit(facts::simple_facts(after(60), &build("sha256:2"))).await.unwrap();
+    let taken = series(&store, RUNS).await;
+    assert_eq!((taken.count, taken.retired), (2, false));
 }
 
 async fn a_series_that_grew_after_it_was_read_is_not_closed(home: Home) {
