@@ -17,7 +17,7 @@ use crate::store::{Location, Retention};
 
 /// Often enough that the page is alive soon; a round of all stand-ins takes one to three seconds,
 /// since they share one host and are visited one at a time.
-const ROUND_EVERY: Duration = Duration::from_secs(4);
+const ROUND_EVERY: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
 pub(super) struct Demo {
