@@ -138,21 +138,27 @@ pub(super) fn is_up(outcome: Outcome) -> Option<bool> {
     }
 }
 
-/// As the store keeps them: a JSON array of pairs, in the order given.
+/// As the store keeps them: a JSON array of pairs, in the order given. Written straight away, since
+/// each sample comes to several of them.
 pub(super) fn to_json(attributes: &Attributes) -> String {
-    let pairs: Vec<serde_json::Value> = attributes
-        .iter()
-        .map(|(key, value)| {
-            let value = match value {
-                Value::Text(text) => serde_json::Value::from(text.as_ref()),
-                Value::Int(number) => (*number).into(),
-                Value::Float(number) => (*number).into(),
-                Value::Bool(truth) => (*truth).into(),
-            };
-            serde_json::Value::Array(vec![key.as_ref().into(), value])
-        })
-        .collect();
-    serde_json::Value::Array(pairs).to_string()
+    #[derive(serde::Serialize)]
+    #[serde(untagged)]
+    enum Json<'a> {
+        Text(&'a str),
+        Int(i64),
+        Float(f64),
+        Bool(bool),
+    }
+    let pairs = attributes.iter().map(|(key, value)| {
+        let value = match value {
+            Value::Text(text) => Json::Text(text),
+            Value::Int(number) => Json::Int(*number),
+            Value::Float(number) => Json::Float(*number),
+            Value::Bool(truth) => Json::Bool(*truth),
+        };
+        (key.as_ref(), value)
+    });
+    serde_json::to_string(&pairs.collect::<Vec<(&str, Json)>>()).expect("strings and numbers are JSON")
 }
 
 /// The inverse; `None` for what a newer program may have written.

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# A thousand deployments every second, beside prometheus-blackbox-exporter: see
+# benches/fleet/main.rs for what is measured and how. Loopback only.
+#
+#   BENCH_SECONDS=10   a shorter look; the figures of record take 60
+#   BENCH_LEGS=ours    only some of: ours, blackbox, wake-up
+#   BENCH_KEEP=DIR     keep the stores, logs and what the collector received
+#
+# CACHETSCOPE_TEST_OTELCOL and CACHETSCOPE_BENCH_BLACKBOX name the real parts,
+# as `scripts/real-parts.sh bench` prints them.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# The target alone holds more sockets than the usual soft limit allows.
+ulimit -n "$(ulimit -Hn)"
+exec cargo bench --quiet --bench fleet -- "$@"
