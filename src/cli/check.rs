@@ -29,6 +29,10 @@ pub(super) struct Check {
 impl Check {
     pub fn run(self, global: &Global, env: &Env) -> anyhow::Result<u8> {
         let config = global.load(env)?;
+        // The default needs a home, which a pipeline may not have and does not ask about.
+        if global.database.is_some() {
+            global.location(env)?;
+        }
         crate::exporter::Settings::from_env(&|name| env.get(name).map(str::to_owned)).map_err(|errors| {
             anyhow::anyhow!(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
         })?;

@@ -1,5 +1,6 @@
 //! The JSON API. Everything is read-only but the two routes that look after refused telemetry.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,8 @@ use axum::Json;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::header::{CONTENT_TYPE, HOST, ORIGIN};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -223,15 +225,32 @@ async fn change(app: &App, change: Change) -> Result<Json<Touched>, Problem> {
     Ok(Json(Touched { touched }))
 }
 
+/// Whether a page of this daemon asks. That Origin and Host are equal does not say so by itself: who
+/// owns `evil.example` can point it at 127.0.0.1 once a browser has loaded its page (DNS rebinding),
+/// and the browser then names it in both. An address or `localhost` cannot be pointed elsewhere, so
+/// only these may change anything. Behind a proxy with a name, use the command line.
+fn is_own(origin: &HeaderValue, headers: &HeaderMap) -> bool {
+    let origin = origin.to_str().ok().and_then(|origin| Some(origin.split_once("://")?.1));
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    origin.is_some() && origin == host && host.is_some_and(is_fixed)
+}
+
+/// Whether no name server has a say in where this Host leads.
+fn is_fixed(host: &str) -> bool {
+    host.parse::<Authority>().is_ok_and(|authority| {
+        let host = authority.host();
+        let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        host.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
+    })
+}
+
 /// Refuses what a page of another web site could send: a browser adds its Origin to every POST, and
 /// asks before it sends this content type elsewhere.
 fn which(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Option<Vec<i64>>, Problem> {
-    if let Some(origin) = headers.get(ORIGIN) {
-        let authority = origin.to_str().ok().and_then(|origin| Some(origin.split_once("://")?.1));
-        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-        if authority.is_none() || authority != host {
-            return Err(Problem::Forbidden("this may not be asked by a page of another origin".into()));
-        }
+    if headers.get(ORIGIN).is_some_and(|origin| !is_own(origin, headers)) {
+        return Err(Problem::Forbidden(
+            "this may be asked by a page of the same origin only, at an IP address or localhost".into(),
+        ));
     }
     let content_type = headers.get(CONTENT_TYPE).and_then(|t| t.to_str().ok()).unwrap_or_default();
     if !content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
@@ -292,4 +311,21 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response {
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { ready, reasons, notes })).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_and_localhost_are_beyond_the_reach_of_name_servers() {
+        for host in ["127.0.0.1", "127.0.0.1:8787", "[::1]:8787", "10.1.2.3:80", "localhost", "LocalHost:80"]
+        {
+            assert!(is_fixed(host), "{host}");
+        }
+        for host in ["evil.example", "127.0.0.1.evil.example:80", "127.0.0.1@evil.example", "localhost.", ""]
+        {
+            assert!(!is_fixed(host), "{host}");
+        }
+    }
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use cachetscope::model::{Deployment, ErrorType, Flavour, Outcome};
 use cachetscope::store::Lane;
-use reqwest::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ORIGIN};
+use reqwest::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN};
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
 use crate::page_fleet::{Fleet, Told, deployment, usual};
+use crate::rig::Home;
 
 struct Served {
     fleet: Fleet,
@@ -36,9 +37,13 @@ impl Answer {
 }
 
 async fn serve(fleet: Fleet) -> Served {
+    serve_as("staging", fleet).await
+}
+
+async fn serve_as(title: &str, fleet: Fleet) -> Served {
     // Another test may have been first.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let (router, notices) = fleet.router("staging");
+    let (router, notices) = fleet.router(title);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });
@@ -133,6 +138,15 @@ async fn an_empty_store_says_what_would_fill_it() {
     let served = serve(Fleet::empty().await).await;
     let answer = served.get("/").await;
     steady().bind(|| insta::assert_snapshot!("empty", words(&answer.body)));
+}
+
+#[tokio::test]
+async fn without_a_title_nothing_stands_in_its_place() {
+    let served = serve_as("", Fleet::filled().await).await;
+    let page = served.get("/").await.body;
+    assert!(page.contains("cachetscope</title>"), "{page}");
+    let (_, sub) = page.split_once("<p class=\"sub\">").unwrap();
+    assert!(sub.starts_with(|c: char| c.is_ascii_digit()), "{sub}");
 }
 
 #[tokio::test]
@@ -348,6 +362,45 @@ async fn refused_telemetry_is_retried_or_dropped_on_demand() {
         let detail = answer.json()["detail"].as_str().unwrap().to_owned();
         assert!(detail.contains(r#"expected {"ids": [1, 2]} or {"all": true}"#), "{detail}");
     }
+}
+
+#[tokio::test]
+async fn the_command_line_shows_what_the_daemon_knows_and_says_which_ids_it_does_not() {
+    let served = serve(Fleet::filled().await).await;
+    served.fleet.refuse("too large").await;
+    let (home, daemon) = (Home::new(), served.url("/"));
+    let outbox = |words: &[&str]| {
+        let arguments: Vec<String> =
+            ["outbox", "--daemon", &daemon].iter().chain(words).map(ToString::to_string).collect();
+        let home = &home;
+        async move { home.run(arguments).await }
+    };
+    let listed = outbox(&["list"]).await.expect(0).stdout;
+    assert!(listed.starts_with("lane "), "{listed}");
+    let row = listed.lines().find(|line| line.ends_with("too large")).unwrap();
+    let id = row.split_whitespace().next().unwrap();
+    let retried = outbox(&["retry", id, "999999", id]).await.expect(1);
+    assert_eq!(retried.stdout, "1 will be sent again\n");
+    assert!(
+        retried.stderr.starts_with("of the 2 ids, 1 are not among what was refused"),
+        "{}",
+        retried.stderr
+    );
+    assert_eq!(outbox(&["drop", "--all"]).await.expect(0).stdout, "0 deleted\n");
+}
+
+#[tokio::test]
+async fn a_name_that_was_pointed_here_cannot_touch_the_outbox() {
+    let served = serve(Fleet::filled().await).await;
+    served.fleet.refuse("kept").await;
+    let ask = |host: String| {
+        let request = served.client.post(served.url("/api/v1/outbox/drop")).body(r#"{"all":true}"#);
+        let request = request.header(CONTENT_TYPE, "application/json").header(HOST, &host);
+        send(request.header(ORIGIN, format!("http://{host}")))
+    };
+    let port = served.address.port();
+    assert_eq!(ask(format!("evil.example:{port}")).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(ask(format!("localhost:{port}")).await.json(), json!({ "touched": 1 }));
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
-//! The JSON document: every sample with its phases, for programs.
+//! The JSON document: every sample with its phases, for programs. Durations are whole nanoseconds,
+//! so that the phases sum to the total exactly.
 
 use serde_json::{Value, json};
 
 use super::{Delivery, Report};
+use crate::clock::nanos;
 use crate::model::{Phase, Run, Sample};
 
 pub(super) fn render(report: &Report) -> String {
@@ -40,7 +42,7 @@ fn run(run: &Run) -> Value {
         "insecure": run.deployment.tls.insecure,
         "outcome": run.outcome,
         "started": run.started.to_string(),
-        "duration_ms": run.duration.as_secs_f64() * 1e3,
+        "duration_ns": nanos(run.duration),
         "trace_id": run.trace,
         "requests": run.samples.iter().map(sample).collect::<Vec<_>>(),
     })
@@ -53,15 +55,15 @@ fn sample(sample: &Sample) -> Value {
         .map(|attempt| {
             let phases: serde_json::Map<String, Value> = Phase::ALL
                 .into_iter()
-                .map(|phase| (phase.to_string(), (attempt.phases.get(phase).as_secs_f64() * 1e3).into()))
+                .map(|phase| (phase.to_string(), nanos(attempt.phases.get(phase)).into()))
                 .collect();
             json!({
                 "started": attempt.started.to_string(),
                 "span_id": attempt.span,
                 "status": attempt.status,
                 "error": attempt.error,
-                "total_ms": attempt.phases.total().as_secs_f64() * 1e3,
-                "phases_ms": phases,
+                "total_ns": nanos(attempt.phases.total()),
+                "phases_ns": phases,
                 "redirects": attempt.redirects,
                 "tls_days_left": attempt.tls_days_left,
             })

@@ -1,6 +1,7 @@
 //! Markdown for a pull request's comment: the table, then what needs someone.
 
 use super::{Delivery, Report, label, milliseconds, remarks, summary, symbol, tally, times};
+use crate::model::Outcome;
 
 pub(super) fn render(report: &Report) -> String {
     let mut out = format!("### cachetscope probe: {}\n\n", summary(report.runs));
@@ -27,6 +28,11 @@ pub(super) fn render(report: &Report) -> String {
     let mut heading = "\n";
     for run in report.runs {
         for remark in remarks(run) {
+            // Why a request was skipped is told in our own words, never in a target's.
+            let detail = match remark.outcome {
+                Outcome::Skipped => own(&remark.detail),
+                _ => escape(&remark.detail),
+            };
             out.push_str(heading);
             heading = "";
             out.push_str(&format!(
@@ -35,16 +41,35 @@ pub(super) fn render(report: &Report) -> String {
                 escape(&run.deployment.name),
                 escape(&remark.requests),
                 remark.outcome,
-                escape(&remark.detail),
+                detail,
                 run.trace
             ));
         }
     }
     match report.delivery {
         Delivery::Delivered { refused: 0, .. } => {}
+        // Whoever reads the comment sits at another machine, so the file's path is left out.
+        Delivery::Spooled { items, reason, .. } => out.push_str(&format!(
+            "\n_Telemetry: {items} items wait, and the next `probe --once` on this machine delivers them: {}_\n",
+            escape(reason)
+        )),
         trouble => out.push_str(&format!("\n_Telemetry: {}_\n", escape(&trouble.to_string()))),
     }
     out
+}
+
+/// Our own words, whose backticks set names apart. Within them a backslash would be shown.
+fn own(text: &str) -> String {
+    let parts: Vec<&str> = text.split('`').collect();
+    // One that is not closed is no code.
+    if parts.len().is_multiple_of(2) {
+        return escape(text);
+    }
+    let code = |(place, part): (usize, &&str)| match place % 2 {
+        0 => escape(part),
+        _ => format!("`{part}`"),
+    };
+    parts.iter().enumerate().map(code).collect()
 }
 
 /// What comes from a target must not become markup or break the table.
@@ -65,7 +90,6 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Outcome;
     use crate::otlp::fixture;
 
     #[test]
@@ -82,5 +106,11 @@ mod tests {
         assert!(
             markdown.ends_with("\n_Telemetry: LOST, it could be neither delivered nor kept: disk\\_full_\n")
         );
+    }
+
+    #[test]
+    fn names_in_our_own_words_are_code() {
+        assert_eq!(own("it needs `an_id` of <x>"), r"it needs `an_id` of \<x\>");
+        assert_eq!(own("half `open_"), r"half \`open\_");
     }
 }

@@ -102,6 +102,8 @@ async fn what_the_collector_refuses_for_good_is_kept_aside_and_can_be_sent_again
     let listed = home.run(["outbox", "--spool", "list"]).await.expect(0);
     let refused = listed.stdout.lines().filter(|line| line.contains("  traces") && line.contains("400"));
     assert_eq!(refused.count(), 2 * SPANS, "{}", listed.stdout);
+    let strange = home.run(["outbox", "--spool", "drop", "999999"]).await.expect(1);
+    assert_eq!(strange.stdout, "0 deleted\n");
     let retried = home.run(["outbox", "--spool", "retry", "--all"]).await.expect(0);
     assert_eq!(retried.stdout, format!("{} will be sent again\n", 2 * SPANS));
     collector.answer(200);

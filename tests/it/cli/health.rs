@@ -16,6 +16,9 @@ async fn healthcheck(answer: (StatusCode, &'static str)) -> Ran {
 #[tokio::test]
 async fn a_daemon_that_is_ready_is_well_and_another_says_why_it_is_not() {
     assert_eq!(healthcheck((StatusCode::OK, "ready")).await.expect(0).stdout, "ready\n");
+    let noted = r#"{"ready":true,"reasons":[],"notes":["the collector takes no logs","two"]}"#;
+    let ran = healthcheck((StatusCode::OK, noted)).await.expect(0);
+    assert_eq!(ran.stdout, "ready\nnote: the collector takes no logs\nnote: two\n");
     let ran = healthcheck((StatusCode::SERVICE_UNAVAILABLE, "the store cannot be written\n")).await.expect(1);
     assert!(ran.stderr.ends_with("/readyz answered 503 Service Unavailable: the store cannot be written\n"));
 }

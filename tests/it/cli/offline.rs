@@ -103,3 +103,9 @@ async fn a_reader_that_goes_away_is_no_error() {
         assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
     }
 }
+
+#[tokio::test]
+async fn check_refuses_a_store_that_no_daemon_could_open() {
+    let ran = Home::new().run(["check", "--database", "mysql://127.0.0.1/cachetscope"]).await.expect(2);
+    assert!(ran.stderr.contains("mysql://…"), "{}", ran.stderr);
+}
