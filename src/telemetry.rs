@@ -17,7 +17,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::Env;
-use crate::otlp::names;
+use crate::otlp::{self, names};
 
 /// How long the last of the log may take.
 const SHUT_DOWN_MAX: std::time::Duration = std::time::Duration::from_secs(1);
@@ -34,7 +34,11 @@ pub struct Telemetry {
 
 /// Logs to stderr; with `export` also to the collector that its `OTEL_EXPORTER_OTLP_*` variables
 /// name. Must be called within a Tokio runtime.
-pub fn start(level: Option<&str>, color: bool, export: Option<&Env>) -> anyhow::Result<Telemetry> {
+pub fn start(
+    level: Option<&str>,
+    color: bool,
+    export: Option<(&otlp::Resource, &Env)>,
+) -> anyhow::Result<Telemetry> {
     let level = level.unwrap_or("info");
     let filter = |more: &str| {
         EnvFilter::try_new(format!("{level},{more}")).map_err(|error| anyhow::anyhow!("--log: {error}"))
@@ -48,21 +52,13 @@ pub fn start(level: Option<&str>, color: bool, export: Option<&Env>) -> anyhow::
         .with_filter(filter(quiet)?);
     let mut telemetry = Telemetry::default();
     let mut layers = vec![stderr.boxed()];
-    if let Some(env) = export {
+    if let Some((process, env)) = export {
         // reqwest inside the SDK takes the process's provider.
         if rustls::crypto::ring::default_provider().install_default().is_err() {
             tracing::debug!("a TLS provider was installed before");
         }
-        let resource = Resource::builder_empty()
-            .with_attributes([
-                KeyValue::new(
-                    names::SERVICE_NAME,
-                    env.get("OTEL_SERVICE_NAME").unwrap_or(names::SERVICE).to_owned(),
-                ),
-                KeyValue::new(names::SERVICE_VERSION, env!("CARGO_PKG_VERSION")),
-                KeyValue::new(names::SERVICE_INSTANCE, uuid::Uuid::new_v4().to_string()),
-            ])
-            .build();
+        let pair = |(key, value): (&str, &str)| KeyValue::new(key.to_owned(), value.to_owned());
+        let resource = Resource::builder_empty().with_attributes(process.attributes().map(pair)).build();
         let grpc = env.get("OTEL_EXPORTER_OTLP_PROTOCOL") == Some("grpc");
         let (spans, records) = match grpc {
             true => {

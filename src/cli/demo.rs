@@ -11,7 +11,7 @@ use super::serve::stop_signal;
 use super::{Global, block_on, exit};
 use crate::clock::Clock;
 use crate::config::{Config, Env, Source};
-use crate::daemon::{Daemon, Settings};
+use crate::daemon::{Daemon, Settings, resource};
 use crate::model::{Schedule, Suite, Variant};
 use crate::store::{Location, Retention};
 
@@ -46,6 +46,7 @@ impl Demo {
             publish_every: Duration::from_secs(5),
             outbox_bytes_max: 256 << 20,
             env: env.clone(),
+            process: resource(&uuid::Uuid::new_v4().to_string(), &env)?,
             title: "demo: stand-ins, not real Cachet".to_owned(),
             export,
         };

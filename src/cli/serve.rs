@@ -8,7 +8,7 @@ use clap::Args;
 use super::{Global, block_on, exit};
 use crate::clock::Clock;
 use crate::config::Env;
-use crate::daemon::{Daemon, Reloader, Settings};
+use crate::daemon::{Daemon, Reloader, Settings, resource};
 use crate::store::Retention;
 
 #[derive(Debug, Args)]
@@ -48,6 +48,7 @@ impl Serve {
             eprintln!("note: {note}");
         }
         let reloader = Reloader::new(global.config.clone(), env.clone(), &config);
+        let process = resource(&uuid::Uuid::new_v4().to_string(), &env)?;
         let settings = Settings {
             listen: self.listen,
             any_port: false,
@@ -60,6 +61,7 @@ impl Serve {
             publish_every: self.publish_every,
             outbox_bytes_max: self.outbox_max,
             env: env.clone(),
+            process: process.clone(),
             title: String::new(),
             export: true,
         };
@@ -67,7 +69,7 @@ impl Serve {
             let telemetry = crate::telemetry::start(
                 global.log.as_deref(),
                 global.colored(&env, &std::io::stderr()),
-                Some(&env),
+                Some((&process, &env)),
             )?;
             let deployments = config.fleet.len();
             let location = settings.location.clone();

@@ -52,10 +52,19 @@ pub struct Settings {
     /// Bytes of undelivered telemetry at most.
     pub outbox_bytes_max: u64,
     pub env: Env,
+    /// Who speaks when this process tells of itself.
+    pub process: Resource,
     /// Shown on the page beside the name.
     pub title: String,
     /// Whether anything is sent at all.
     pub export: bool,
+}
+
+/// Who speaks, with what the environment says of it; `instance` is the store's UUID for facts about
+/// the fleet, and this process's own for facts about itself.
+pub fn resource(instance: &str, env: &Env) -> anyhow::Result<Resource> {
+    Resource::new(instance, env.get("OTEL_SERVICE_NAME"), env.get("OTEL_RESOURCE_ATTRIBUTES"))
+        .context("OTEL_RESOURCE_ATTRIBUTES")
 }
 
 /// A running daemon.
@@ -93,16 +102,7 @@ impl Daemon {
             None => None,
         };
         let store = Store::open(&settings.location, &clock).await?;
-        let resource = |instance: &str| {
-            Resource::new(
-                instance,
-                env("OTEL_SERVICE_NAME").as_deref(),
-                env("OTEL_RESOURCE_ATTRIBUTES").as_deref(),
-            )
-            .context("OTEL_RESOURCE_ATTRIBUTES")
-        };
-        let fleet_resource = resource(store.id())?;
-        let process_resource = resource(&uuid::Uuid::new_v4().to_string())?;
+        let fleet_resource = resource(store.id(), &settings.env)?;
         let transport = Transport::new(transport_settings, clock.clone())?;
         let listener = bind(settings.listen, settings.any_port).await?;
         let address = listener.local_addr()?;
@@ -134,7 +134,7 @@ impl Daemon {
 
         let exporter = Exporter::new(store.clone(), transport, clock.clone());
         let publisher =
-            Publisher::new(store.clone(), exporter.clone(), clock.clone(), fleet_resource, process_resource);
+            Publisher::new(store.clone(), exporter.clone(), clock.clone(), fleet_resource, settings.process);
         let publishing = tokio::spawn(publish(
             publisher,
             store.clone(),
