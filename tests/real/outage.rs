@@ -79,7 +79,7 @@ async fn a_backlog_arrives_whole_and_in_order_within_little_memory() {
 
     let daemon = place.start(&collector.http_url(), "http/protobuf");
     eventually("the daemon to be ready again", async || (ready() == 2).then_some(())).await;
-    let address = place.log().lines().last().and_then(page_of).expect("the log names the page");
+    let address = place.log().lines().rev().find_map(page_of).expect("the log names the page");
     eventually("trouble with the collector to be told", async || {
         crate::parts::daemon::get(&address, "/api/v1/outbox").await.filter(|text| text.contains("\"words\""))
     })
