@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -135,7 +136,10 @@ impl Collector {
             child.try_wait().expect("our own child can be asked")
         })
         .await;
-        assert!(status.success(), "the collector ended with {status}");
+        // It answers before it listens for signals, so a stop right after the start just ends it; what
+        // it accepted is in its files either way.
+        let ended = status.success() || status.signal() == Some(15);
+        assert!(ended, "the collector ended with {status}");
     }
 
     pub fn is_running(&self) -> bool {
