@@ -16,7 +16,9 @@ use sqlx::sqlite::{
     SqliteArguments, SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, PgPool, Postgres, Row as _, SqlSafeStr, Sqlite, SqlitePool};
+use sqlx::{
+    AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres, Row as _, SqlSafeStr, Sqlite, SqlitePool,
+};
 
 /// Four for reading, and the one that the writer task keeps.
 const CONNECTIONS_MAX: u32 = 5;
@@ -62,6 +64,8 @@ impl Pool {
     }
 
     pub async fn postgres(url: &str) -> Result<Self, sqlx::Error> {
+        // The pool goes on trying until its patience ends, and then tells of that instead of the cause.
+        PgConnection::connect(url).await?.close().await?;
         let options = PgPoolOptions::new().max_connections(CONNECTIONS_MAX).acquire_timeout(WAIT_MAX);
         Ok(Pool::Postgres(options.connect(url).await?))
     }
