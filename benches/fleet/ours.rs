@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use cachetscope::clock::{Clock, Timestamp};
+use cachetscope::otlp::names;
 use serde::Deserialize;
 use sqlx::Row;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
@@ -134,18 +135,16 @@ async fn read_store(file: &Path, from: Timestamp, to: Timestamp) -> anyhow::Resu
         let number: i64 = sqlx::query_scalar(sql).fetch_one(&pool).await?;
         Ok(u64::try_from(number)?)
     };
+    let counted = async |metric: &str| -> anyhow::Result<u64> {
+        let sql = "SELECT COALESCE(SUM(t.count), 0) FROM totals t JOIN series s ON s.id = t.series_id WHERE s.metric = $1";
+        let number: i64 = sqlx::query_scalar(sql).bind(metric).fetch_one(&pool).await?;
+        Ok(u64::try_from(number)?)
+    };
     let rounds = Rounds {
         done: starts.len() as u64,
-        missed: number(
-            "SELECT COALESCE(SUM(count), 0) FROM series WHERE metric = 'cachetscope.rounds.missed'",
-        )
-        .await?,
-        late: number("SELECT COALESCE(SUM(count), 0) FROM series WHERE metric = 'cachetscope.rounds.late'")
-            .await?,
-        overlapping: number(
-            "SELECT COALESCE(SUM(count), 0) FROM series WHERE metric = 'cachetscope.rounds.overlapping'",
-        )
-        .await?,
+        missed: counted(names::ROUNDS_MISSED.name).await?,
+        late: counted(names::ROUNDS_LATE.name).await?,
+        overlapping: counted(names::ROUNDS_OVERLAPPING.name).await?,
         starts,
         // A span for each attempt, and one above them for each run.
         spans_owed: number(

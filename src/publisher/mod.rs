@@ -42,14 +42,11 @@ pub struct Publisher {
     dropped: u64,
     medians: (Option<Timestamp>, Medians),
     /// The gauges that were published last time.
-    published: HashMap<String, LabelSet>,
+    published: HashSet<LabelSet>,
 }
 
-/// A gauge and whom it is about.
-struct LabelSet {
-    metric: &'static Metric,
-    attributes: Attributes,
-}
+/// A gauge and whom it is about, in little memory: the metric's name, and the attributes as JSON.
+type LabelSet = (&'static str, String);
 
 struct Gauge {
     metric: &'static Metric,
@@ -73,7 +70,7 @@ impl Publisher {
             thinned: 0,
             dropped: 0,
             medians: (None, Medians::new()),
-            published: HashMap::new(),
+            published: HashSet::new(),
         }
     }
 
@@ -106,12 +103,9 @@ impl Publisher {
         let mut ends = MetricBatch::new(&self.fleet, REQUEST_BYTES_MAX);
         let mut points = MetricBatch::new(&self.fleet, REQUEST_BYTES_MAX);
         let (mut opened, mut closed) = (Vec::new(), Vec::new());
-        for series in self.store.series().await? {
-            let metric = names::ALL_METRICS.iter().find(|m| m.name == series.metric);
+        let add = |series: Series| {
             // What a newer program wrote is left to it.
-            let (Some(metric), Some(attributes)) = (metric, record::from_json(&series.attributes)) else {
-                continue;
-            };
+            let Some((metric, attributes)) = read_labels(&series.metric, &series.attributes) else { return };
             if !series.opened {
                 ends.zero(metric, attributes.clone(), series.started);
                 opened.push(series.key);
@@ -123,9 +117,12 @@ impl Publisher {
             } else {
                 push(&mut points, metric, attributes, &series, now);
             }
-        }
-        for LabelSet { metric, attributes } in ended {
-            ends.ended(metric, attributes, now, end);
+        };
+        self.store.each_series(add).await?;
+        for (metric, attributes) in ended {
+            if let Some((metric, attributes)) = read_labels(metric, &attributes) {
+                ends.ended(metric, attributes, now, end);
+            }
         }
         let ends = ends.finish().into_iter().map(|encoded| entry(Lane::Metrics, now, encoded, None));
         let points = points.finish().into_iter().map(|encoded| entry(Lane::Metrics, now, encoded, Some(now)));
@@ -136,18 +133,10 @@ impl Publisher {
     /// What was published last time and is not now. Only this process's own memory: what ended while
     /// no daemon ran lingers for Prometheus's five minutes.
     fn ended(&mut self, gauges: &[Gauge]) -> Vec<LabelSet> {
-        let published: HashMap<String, LabelSet> = gauges
-            .iter()
-            .map(|gauge| {
-                let set = LabelSet { metric: gauge.metric, attributes: gauge.attributes.clone() };
-                (format!("{}{}", gauge.metric.name, record::to_json(&gauge.attributes)), set)
-            })
-            .collect();
-        let before = std::mem::take(&mut self.published);
-        let ended = before.into_iter().filter(|(key, _)| !published.contains_key(key));
-        let ended = ended.map(|(_, set)| set).collect();
-        self.published = published;
-        ended
+        let published =
+            gauges.iter().map(|gauge| (gauge.metric.name, record::to_json(&gauge.attributes))).collect();
+        let before = std::mem::replace(&mut self.published, published);
+        before.into_iter().filter(|set| !self.published.contains(set)).collect()
     }
 
     /// What is true of the fleet now.
@@ -242,6 +231,11 @@ impl Publisher {
         batch.histogram(&names::COMMIT_DURATION, Attributes::new(), point);
         Ok(batch.finish())
     }
+}
+
+fn read_labels(metric: &str, attributes: &str) -> Option<(&'static Metric, Attributes)> {
+    let metric = names::ALL_METRICS.iter().find(|m| m.name == metric)?;
+    Some((metric, record::from_json(attributes)?))
 }
 
 fn entry(lane: Lane, created: Timestamp, encoded: Encoded, snapshot: Option<Timestamp>) -> Entry {

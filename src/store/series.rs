@@ -54,8 +54,15 @@ pub(super) async fn mark(
 impl Store {
     /// Every series that has not ended: those of one metric follow each other.
     pub async fn series(&self) -> Result<Vec<Series>, StoreError> {
+        let mut all = Vec::new();
+        self.each_series(|series| all.push(series)).await?;
+        Ok(all)
+    }
+
+    /// The same one by one, so that no more than one of them is held.
+    pub async fn each_series(&self, mut each: impl FnMut(Series)) -> Result<(), StoreError> {
         let mut connection = self.pool.acquire().await?;
-        let mut all: Vec<Series> = Vec::new();
+        let mut current: Option<Series> = None;
         // One statement sees one state of the database, so that count and buckets agree; and none
         // leaves a transaction open when the caller goes away.
         query(
@@ -68,8 +75,8 @@ impl Store {
         )
         .fetch_each(&mut connection, |row| {
             let key = row.integer(0)?;
-            if all.last().is_none_or(|last| last.key != key) {
-                all.push(Series {
+            if current.as_ref().is_none_or(|series| series.key != key) {
+                let next = Series {
                     key,
                     metric: row.text(1)?,
                     attributes: row.text(2)?,
@@ -79,15 +86,21 @@ impl Store {
                     buckets: Vec::new(),
                     opened: row.integer_or_null(6)?.is_some(),
                     retired: row.integer_or_null(7)?.is_some(),
-                });
+                };
+                if let Some(whole) = current.replace(next) {
+                    each(whole);
+                }
             }
-            if let (Some(series), Some(index)) = (all.last_mut(), row.integer_or_null(8)?) {
+            if let (Some(series), Some(index)) = (&mut current, row.integer_or_null(8)?) {
                 series.buckets.push(bucket(index, &row)?);
             }
             Ok(())
         })
         .await?;
-        Ok(all)
+        if let Some(whole) = current {
+            each(whole);
+        }
+        Ok(())
     }
 
     /// Counters of these metrics as they stand: metric, attributes, count. Their histograms' buckets
