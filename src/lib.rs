@@ -2,12 +2,17 @@
 //! and exports it over OTLP. ARCHITECTURE.md is the map of this crate.
 
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod demo;
 pub mod exporter;
+pub mod history;
 pub mod http;
+pub mod ingest;
+pub mod junit;
+pub mod load;
 pub mod model;
 pub mod otlp;
 pub mod page;
@@ -15,3 +20,4 @@ pub mod probe;
 pub mod publisher;
 pub mod store;
 pub mod telemetry;
+pub mod wrap;

@@ -106,6 +106,12 @@ impl RoundId {
 }
 
 impl TraceId {
+    /// The trace of one attempt at a run of a CI pipeline.
+    pub fn of_ci_run(source: &str, pipeline: &str, run: &str, attempt: u32) -> Self {
+        let parts = [b"ci", source.as_bytes(), pipeline.as_bytes(), run.as_bytes(), &attempt.to_le_bytes()];
+        TraceId(digest(&parts))
+    }
+
     /// The run's own span.
     pub fn root_span(&self) -> SpanId {
         SpanId(digest(&[b"root", &self.0]))
@@ -114,6 +120,20 @@ impl TraceId {
     /// The span of one attempt (counted from 0) of a named request.
     pub fn attempt_span(&self, request: &str, attempt: u32) -> SpanId {
         SpanId(digest(&[b"attempt", &self.0, request.as_bytes(), &attempt.to_le_bytes()]))
+    }
+}
+
+impl SpanId {
+    /// The span of an event; of the run as a whole where the step is empty.
+    pub fn of_event(source: &str, pipeline: &str, run: &str, attempt: u32, step: &str) -> Self {
+        let (source, pipeline, run) = (source.as_bytes(), pipeline.as_bytes(), run.as_bytes());
+        SpanId(digest(&[b"event", source, pipeline, run, &attempt.to_le_bytes(), step.as_bytes()]))
+    }
+
+    /// The span of a part of this one: a test case, a step of a deployment. `place` tells parts of
+    /// one name apart.
+    pub fn part(&self, name: &str, place: u32) -> Self {
+        SpanId(digest(&[b"part", &self.0, name.as_bytes(), &place.to_le_bytes()]))
     }
 }
 

@@ -5,6 +5,7 @@
 //! `Timestamp`).
 
 mod deployment;
+mod event;
 mod ids;
 mod sample;
 mod schedule;
@@ -13,6 +14,10 @@ mod template;
 mod version;
 
 pub use deployment::{Deployment, Flavour, Secret, Tls};
+pub use event::{
+    Action, CASES_MAX, Case, CaseStatus, CiResult, Counts, Deploy, DeployStep, Event, EventKind, Evidence,
+    Load, Mark, Process, Quantile, Refusal, Task, Tests, TraceParent, Usage, truncate,
+};
 pub use ids::{RoundId, SpanId, TraceId};
 pub use sample::{Attempt, ErrorType, Outcome, Phase, Phases, Round, Run, Sample};
 pub use schedule::{Schedule, ScheduleError};

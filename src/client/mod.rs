@@ -1,0 +1,1 @@
+//! Hands events to the daemon, and keeps them in files while it is away.

@@ -1,0 +1,291 @@
+//! What makes an event one that can be kept: limits, and no contradictions.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Event;
+use super::tests::{CASES_MAX, MESSAGE_MAX};
+use crate::clock::Timestamp;
+
+/// Bytes of a name (source, pipeline, run, step, branch, suite, plan) at most.
+pub const NAME_MAX: usize = 512;
+/// Bytes of a URL at most.
+pub const URL_MAX: usize = 4 * 1024;
+/// Bytes of evidence, remarks and other longer texts, each.
+pub const TEXT_MAX: usize = 16 * 1024;
+/// Steps, remarks, quantiles, processes, lines of output, open files of a process: each at most.
+pub const LIST_MAX: usize = 1_000;
+/// How far a client's clock may be ahead of the daemon's.
+const AHEAD_MAX: Duration = Duration::from_secs(300);
+/// 2000-01-01: before it nothing was ever deployed, and a clock that says so is not set.
+const EARLIEST: Timestamp = Timestamp(946_684_800_000_000_000);
+/// Nothing takes longer than a year.
+const SECONDS_MAX: f64 = 366.0 * 86_400.0;
+
+/// One thing that is wrong with an event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Refusal {
+    /// Path of the field within the event, such as `tests.cases[3].status`.
+    pub field: String,
+    /// What was found, what was expected, and what to do.
+    pub message: String,
+}
+
+/// Collects what is wrong.
+struct Checker {
+    refusals: Vec<Refusal>,
+}
+
+impl Checker {
+    fn refuse(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        self.refusals.push(Refusal { field: field.into(), message: message.into() });
+    }
+
+    fn name(&mut self, field: &str, text: &str) {
+        if text.trim().is_empty() {
+            self.refuse(field, "is empty; expected a name");
+        } else if text.len() > NAME_MAX {
+            self.refuse(field, format!("has {} bytes; expected at most {NAME_MAX}", text.len()));
+        } else if text.chars().any(char::is_control) {
+            self.refuse(field, "holds a control character; expected plain text");
+        }
+    }
+
+    fn optional(&mut self, field: &str, text: Option<&String>) {
+        if let Some(text) = text {
+            self.name(field, text);
+        }
+    }
+
+    fn url(&mut self, field: &str, text: Option<&String>) {
+        let Some(text) = text else { return };
+        let words = "expected an http(s) URL";
+        match url::Url::parse(text) {
+            _ if text.len() > URL_MAX => {
+                self.refuse(field, format!("has {} bytes; expected at most {URL_MAX}", text.len()));
+            }
+            Ok(url) if !matches!(url.scheme(), "http" | "https") => {
+                self.refuse(field, format!("has the scheme `{}`; {words}", url.scheme()));
+            }
+            Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+                self.refuse(field, "holds credentials; leave them out, or they are shown to everyone");
+            }
+            Ok(_) => {}
+            Err(error) => self.refuse(field, format!("is no URL ({error}); {words}")),
+        }
+    }
+
+    fn number(&mut self, field: &str, value: f64, max: f64) {
+        if !(0.0..=max).contains(&value) {
+            self.refuse(field, format!("is {value}; expected 0 to {max}"));
+        }
+    }
+
+    fn seconds(&mut self, field: &str, value: Option<f64>) {
+        if let Some(value) = value {
+            self.number(field, value, SECONDS_MAX);
+        }
+    }
+
+    fn list(&mut self, field: &str, length: usize, max: usize) {
+        if length > max {
+            self.refuse(field, format!("has {length} entries; expected at most {max}"));
+        }
+    }
+
+    fn time(&mut self, field: &str, at: Option<Timestamp>, now: Timestamp) {
+        let Some(at) = at else { return };
+        if at < EARLIEST {
+            self.refuse(field, format!("is {at}, before the year 2000; is the clock of that machine set?"));
+        } else if at > now.plus(AHEAD_MAX) {
+            let ahead = humantime::format_duration(Duration::from_secs(at.since(now).as_secs()));
+            let words =
+                format!("is {at}, {ahead} ahead of the daemon's clock; set the clock of that machine");
+            self.refuse(field, words);
+        }
+    }
+}
+
+impl Event {
+    /// Everything that is wrong with it, in the order of its fields; none for an event that can be
+    /// kept. Texts that are merely too long are cut instead (see [`Event::trim`]).
+    pub fn check(&self, now: Timestamp) -> Vec<Refusal> {
+        let mut c = Checker { refusals: Vec::new() };
+        c.name("source", &self.source);
+        c.name("pipeline", &self.pipeline);
+        c.name("run", &self.run);
+        c.optional("step", self.step.as_ref());
+        c.optional("name", self.name.as_ref());
+        c.optional("branch", self.branch.as_ref());
+        c.optional("commit", self.commit.as_ref());
+        c.optional("worker", self.worker.as_ref());
+        c.optional("environment", self.environment.as_ref());
+        c.optional("digest", self.digest.as_ref());
+        c.url("repository", self.repository.as_ref());
+        c.url("url", self.url.as_ref());
+        c.time("started", self.started, now);
+        c.time("finished", self.finished, now);
+        self.check_shape(&mut c);
+        self.check_tests(&mut c);
+        self.check_deploy(&mut c);
+        self.check_load(&mut c);
+        c.refusals
+    }
+
+    fn check_shape(&self, c: &mut Checker) {
+        if self.attempt == 0 {
+            c.refuse("attempt", "is 0; attempts are counted from 1");
+        }
+        match (self.started, self.finished) {
+            (None, None) => c.refuse("started", "is missing; expected `started`, `finished` or both"),
+            (Some(started), Some(finished)) if finished < started => {
+                c.refuse("finished", format!("is {finished}, before `started`, which is {started}"));
+            }
+            _ => {}
+        }
+        match (self.finished, self.result) {
+            (Some(_), None) => c.refuse(
+                "result",
+                "is missing; with `finished` it is one of success, failure, error, timeout, cancellation, skip",
+            ),
+            (None, Some(_)) => c.refuse("finished", "is missing; a `result` comes with it"),
+            _ => {}
+        }
+        let sections = [
+            ("tests", self.tests.is_some()),
+            ("deploy", self.deploy.is_some()),
+            ("load", self.load.is_some()),
+        ];
+        let given: Vec<&str> = sections.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect();
+        if let [_, second, ..] = given.as_slice() {
+            c.refuse(*second, format!("is one too many; an event has one of {}", given.join(", ")));
+        }
+        if let [one] = given.as_slice()
+            && self.step.is_none()
+        {
+            c.refuse("step", format!("is missing; an event with `{one}` is a step of its run"));
+        }
+        if let Some(evidence) = &self.evidence {
+            c.list("evidence.processes", evidence.processes.len(), LIST_MAX);
+            c.list("evidence.last_output", evidence.last_output.len(), LIST_MAX);
+        }
+        if let Some(usage) = &self.usage {
+            c.number("usage.cpu_seconds", usage.cpu_seconds.unwrap_or(0.0), 1e12);
+        }
+    }
+
+    fn check_tests(&self, c: &mut Checker) {
+        let Some(tests) = &self.tests else { return };
+        c.name("tests.suite", &tests.suite);
+        c.list("tests.cases", tests.cases.len(), CASES_MAX);
+        c.list("tests.remarks", tests.remarks.len(), LIST_MAX);
+        if tests.counts().total() < tests.cases.len() as u64 {
+            c.refuse("tests.counts", "count fewer cases than are listed");
+        }
+        for (i, case) in tests.cases.iter().enumerate() {
+            // The first wrong ones tell enough.
+            if c.refusals.len() > 20 {
+                return;
+            }
+            if case.name.is_empty() {
+                c.refuse(format!("tests.cases[{i}].name"), "is empty; expected a name");
+            }
+            c.seconds(&format!("tests.cases[{i}].seconds"), case.seconds);
+        }
+    }
+
+    fn check_deploy(&self, c: &mut Checker) {
+        let Some(deploy) = &self.deploy else { return };
+        c.optional("deploy.deployment", deploy.deployment.as_ref());
+        c.url("deploy.url", deploy.url.as_ref().map(ToString::to_string).as_ref());
+        c.list("deploy.steps", deploy.steps.len(), LIST_MAX);
+        if deploy.action.is_deploy() {
+            if self.version.is_none() {
+                c.refuse("version", "is missing; a deployment needs the version that was deployed");
+            }
+            if self.db.is_none() {
+                c.refuse("db", "is missing; a deployment needs the database it runs on");
+            }
+        } else if deploy.deployment.is_none() && (self.version.is_none() || self.db.is_none()) {
+            c.refuse(
+                "deploy.deployment",
+                "is missing; expected the name of what was removed, or its version and db",
+            );
+        }
+        for (i, step) in deploy.steps.iter().take(LIST_MAX).enumerate() {
+            c.name(&format!("deploy.steps[{i}].name"), &step.name);
+            c.seconds(&format!("deploy.steps[{i}].seconds"), Some(step.seconds));
+            c.seconds(&format!("deploy.steps[{i}].offset_seconds"), step.offset_seconds);
+        }
+    }
+
+    fn check_load(&self, c: &mut Checker) {
+        let Some(load) = &self.load else { return };
+        c.name("load.plan", &load.plan);
+        c.name("load.tool", &load.tool);
+        c.seconds("load.seconds", Some(load.seconds));
+        c.number("load.throughput", load.throughput, 1e12);
+        c.number("load.offered", load.offered.unwrap_or(0.0), 1e12);
+        c.seconds("load.latency_mean_seconds", load.latency_mean_seconds);
+        c.list("load.latency", load.latency.len(), LIST_MAX);
+        c.list("load.remarks", load.remarks.len(), LIST_MAX);
+        for (i, quantile) in load.latency.iter().take(LIST_MAX).enumerate() {
+            c.number(&format!("load.latency[{i}].quantile"), quantile.quantile, 1.0);
+            c.seconds(&format!("load.latency[{i}].seconds"), Some(quantile.seconds));
+        }
+        if self.version.is_none() {
+            c.refuse("version", "is missing; a load run needs the version it was put on");
+        }
+        if self.db.is_none() {
+            c.refuse("db", "is missing; a load run needs the database it ran on");
+        }
+    }
+
+    /// Cuts the texts that may be long, and the list of cases, down to their limits.
+    pub fn trim(&mut self) {
+        if let Some(tests) = &mut self.tests {
+            if tests.cases.len() > CASES_MAX {
+                tests.counts = Some(tests.counts());
+                let all = std::mem::take(&mut tests.cases);
+                let bad = all.iter().filter(|case| case.status.is_bad()).count().min(CASES_MAX);
+                let (mut bad_left, mut good_left) = (bad, CASES_MAX - bad);
+                tests.cases = all
+                    .into_iter()
+                    .filter(|case| {
+                        let left = if case.status.is_bad() { &mut bad_left } else { &mut good_left };
+                        let kept = *left > 0;
+                        *left -= usize::from(kept);
+                        kept
+                    })
+                    .collect();
+            }
+            for case in &mut tests.cases {
+                truncate(&mut case.name, NAME_MAX);
+                truncate(&mut case.class, NAME_MAX);
+                if let Some(message) = &mut case.message {
+                    truncate(message, MESSAGE_MAX);
+                }
+            }
+            tests.remarks.iter_mut().for_each(|remark| truncate(remark, MESSAGE_MAX));
+        }
+        if let Some(evidence) = &mut self.evidence {
+            truncate(&mut evidence.reason, TEXT_MAX);
+            evidence.last_output.iter_mut().for_each(|line| truncate(line, MESSAGE_MAX));
+            for process in &mut evidence.processes {
+                truncate(&mut process.command, MESSAGE_MAX);
+                process.open.truncate(LIST_MAX);
+            }
+        }
+    }
+}
+
+/// Cuts a text to at most so many bytes, between characters, and says so at its end.
+pub fn truncate(text: &mut String, max: usize) {
+    const CUT: &str = "…";
+    if text.len() > max {
+        text.truncate(text.floor_char_boundary(max - CUT.len()));
+        text.push_str(CUT);
+    }
+}

@@ -1,0 +1,1 @@
+//! Runs a command, passes its output through, and watches it.
