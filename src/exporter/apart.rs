@@ -54,6 +54,8 @@ pub(super) struct Apart {
     /// The rows it is made of.
     pub ids: Vec<i64>,
     pub created: Timestamp,
+    /// Whether any of them is.
+    pub kept: bool,
     /// To be sent, the next one last: depth first, the earlier half first, so that order holds.
     pub left: Vec<Part>,
     pub refused: Vec<Refused>,
@@ -68,12 +70,13 @@ pub(super) struct Apart {
 }
 
 impl Apart {
-    pub fn new(lane: Lane, signal: Signal, ids: Vec<i64>, created: Timestamp) -> Self {
+    pub fn new(lane: Lane, signal: Signal, ids: Vec<i64>, created: Timestamp, kept: bool) -> Self {
         Apart {
             lane,
             signal,
             ids,
             created,
+            kept,
             left: Vec::new(),
             refused: Vec::new(),
             suspected: false,
@@ -103,7 +106,8 @@ impl Apart {
         self.trials = 0;
         let items = u32::try_from(part.items(self.signal)).unwrap_or(u32::MAX);
         let body = part.body.to_vec();
-        let entry = Entry { lane: self.lane, created: self.created, items, body, snapshot: None };
+        let (lane, created, kept) = (self.lane, self.created, self.kept);
+        let entry = Entry { lane, created, items, body, snapshot: None, kept };
         self.refused.push(Refused { id: 0, entry, reason });
     }
 }

@@ -203,9 +203,10 @@ impl Exporter {
         let Some(created) = rows.first().map(|row| row.created) else { return Ok(Step::Idle) };
         let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
         let items = rows.iter().map(|row| row.items).sum();
+        let kept = rows.iter().any(|row| row.kept);
         let part = Part::join(rows);
         if part.body.len() > state.bytes_max {
-            let mut apart = Apart::new(lane, signal(lane), ids, created);
+            let mut apart = Apart::new(lane, signal(lane), ids, created, kept);
             apart.left.push(part);
             return self.go_on(state, apart).await;
         }
@@ -217,7 +218,7 @@ impl Exporter {
                 self.settle(state).await
             }
             delivery => {
-                let apart = Apart::new(lane, signal(lane), ids, created);
+                let apart = Apart::new(lane, signal(lane), ids, created, kept);
                 self.judge(state, apart, part, delivery).await
             }
         }

@@ -239,7 +239,7 @@ fn read_labels(metric: &str, attributes: &str) -> Option<(&'static Metric, Attri
 }
 
 fn entry(lane: Lane, created: Timestamp, encoded: Encoded, snapshot: Option<Timestamp>) -> Entry {
-    Entry { lane, created, items: encoded.items, body: encoded.body, snapshot }
+    Entry { lane, created, items: encoded.items, body: encoded.body, snapshot, kept: false }
 }
 
 fn integer(n: u64) -> i64 {

@@ -28,6 +28,7 @@ fn entry(lane: Lane, run: &Run, encoded: crate::otlp::Encoded) -> Entry {
         items: encoded.items,
         body: encoded.body,
         snapshot: None,
+        kept: false,
     }
 }
 

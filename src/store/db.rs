@@ -72,21 +72,22 @@ impl Pool {
 
     /// Brings the schema up to date. A store written by a newer program is an error.
     pub async fn migrate(&self) -> Result<(), sqlx::migrate::MigrateError> {
-        let migration = |sql: &'static str| {
-            Migrator::with_migrations(vec![Migration::new(
-                1,
-                "initial".into(),
-                MigrationType::Simple,
-                sql.into_sql_str(),
-                false,
-            )])
+        let migration = |texts: [(&'static str, &'static str); 2]| {
+            let migrations = texts.into_iter().zip(1..).map(|((name, sql), version)| {
+                Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+            });
+            Migrator::with_migrations(migrations.collect())
         };
         match self {
             Pool::Sqlite(pool) => {
-                migration(include_str!("migrations/sqlite/0001_initial.sql")).run(pool).await
+                let initial = include_str!("migrations/sqlite/0001_initial.sql");
+                let events = include_str!("migrations/sqlite/0002_events.sql");
+                migration([("initial", initial), ("events", events)]).run(pool).await
             }
             Pool::Postgres(pool) => {
-                migration(include_str!("migrations/postgres/0001_initial.sql")).run(pool).await
+                let initial = include_str!("migrations/postgres/0001_initial.sql");
+                let events = include_str!("migrations/postgres/0002_events.sql");
+                migration([("initial", initial), ("events", events)]).run(pool).await
             }
         }
     }

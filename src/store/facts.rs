@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use sha2::{Digest, Sha256};
 
 use super::db::{Connection, Value, insert_many, query};
+use super::events::{self, EventFacts, Recorded};
 use crate::clock::{Timestamp, nanos};
 use crate::model::{Deployment, Outcome, Phase, RoundId, Run, Sample, SpanId, TraceId};
 
@@ -27,6 +28,8 @@ pub struct Entry {
     pub body: Vec<u8>,
     /// Metric snapshots that a later one supersedes: when they were taken.
     pub snapshot: Option<Timestamp>,
+    /// Never dropped at the outbox's limit: it tells of what was acknowledged to CI.
+    pub kept: bool,
 }
 
 /// A queue of its own within the outbox: one never waits behind another, and order holds within.
@@ -84,7 +87,7 @@ pub struct Exemplar {
 }
 
 /// The first 8 bytes of a SHA-256 as a key. At 50,000 keys the chance of any collision is 10⁻¹⁰.
-fn key(parts: &[&str]) -> i64 {
+pub(super) fn key(parts: &[&str]) -> i64 {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_le_bytes());
@@ -145,8 +148,8 @@ impl KnownSeries {
 
 /// What [`write`] did.
 pub(super) enum Written {
-    /// Everything; these series were not known before.
-    All { new_series: Vec<i64> },
+    /// Everything; these series were not known before, and this became of the events, in order.
+    All { new_series: Vec<i64>, recorded: Vec<Recorded> },
     /// So many runs were there already, and the caller rolls back.
     KnownRuns(u64),
 }
@@ -155,6 +158,7 @@ pub(super) enum Written {
 pub(super) async fn write(
     connection: &mut Connection,
     batch: &[&Facts],
+    events: &[&EventFacts],
     known: &KnownSeries,
 ) -> Result<Written, sqlx::Error> {
     let known_runs = write_runs(connection, batch).await?;
@@ -162,9 +166,11 @@ pub(super) async fn write(
         return Ok(Written::KnownRuns(known_runs));
     }
     write_samples(connection, batch).await?;
-    let new_series = write_series(connection, batch, known).await?;
-    write_outbox(connection, batch.iter().flat_map(|f| &f.outbox)).await?;
-    Ok(Written::All { new_series })
+    let taken = events::write(connection, events.iter().copied()).await?;
+    let increments = batch.iter().flat_map(|f| &f.increments).chain(taken.increments());
+    let new_series = write_series(connection, increments, known).await?;
+    write_outbox(connection, batch.iter().flat_map(|f| &f.outbox).chain(taken.outbox())).await?;
+    Ok(Written::All { new_series, recorded: taken.recorded })
 }
 
 /// Returns how many of the runs were there already.
@@ -250,7 +256,7 @@ async fn write_samples(connection: &mut Connection, batch: &[&Facts]) -> Result<
 /// touch one row twice in a statement.
 async fn write_series(
     connection: &mut Connection,
-    batch: &[&Facts],
+    increments: impl Iterator<Item = &Increment>,
     known: &KnownSeries,
 ) -> Result<Vec<i64>, sqlx::Error> {
     struct Sum<'a> {
@@ -261,7 +267,7 @@ async fn write_series(
     // In the order of their keys: writers that lock rows in one order cannot deadlock.
     let mut sums: BTreeMap<i64, Sum> = BTreeMap::new();
     let mut buckets: BTreeMap<(i64, u16), (i64, Option<&Exemplar>)> = BTreeMap::new();
-    for increment in batch.iter().flat_map(|f| &f.increments) {
+    for increment in increments {
         let series = key(&["series", increment.metric, &increment.attributes]);
         let count = i64::try_from(increment.count).unwrap_or(i64::MAX);
         let sum = sums.entry(series).or_insert(Sum { first: increment, count: 0, sum: 0.0 });
@@ -335,7 +341,9 @@ pub(super) async fn write_outbox(
 ) -> Result<(), sqlx::Error> {
     let mut rows: Vec<Entry> = Vec::new();
     for entry in entries {
-        let open = rows.iter_mut().rfind(|row| row.lane == entry.lane && row.snapshot == entry.snapshot);
+        let open = rows
+            .iter_mut()
+            .rfind(|row| (row.lane, row.snapshot, row.kept) == (entry.lane, entry.snapshot, entry.kept));
         match open {
             Some(row) if row.body.len() + entry.body.len() <= ROW_BYTES_MAX => {
                 row.items += entry.items;
@@ -346,7 +354,8 @@ pub(super) async fn write_outbox(
     }
     for row in rows {
         query(
-            "INSERT INTO outbox (lane, created_ns, items, bytes, body, snapshot_ns) VALUES ($1, $2, $3, $4, $5, $6)",
+            "INSERT INTO outbox (lane, created_ns, items, bytes, body, snapshot_ns, kept) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
         )
         .bind(row.lane.as_str())
         .bind(row.created.0)
@@ -354,6 +363,7 @@ pub(super) async fn write_outbox(
         .bind(i64::try_from(row.body.len()).unwrap_or(i64::MAX))
         .bind(row.body)
         .bind(row.snapshot.map(|t| t.0))
+        .bind(i64::from(row.kept))
         .execute(connection)
         .await?;
     }

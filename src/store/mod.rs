@@ -7,6 +7,7 @@
 //! says so, keeps what it holds, and goes on when it can.
 
 mod db;
+mod events;
 mod facts;
 mod fleet;
 mod lock;
@@ -23,6 +24,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use db::{Pool, query};
+pub use events::{EventFacts, Recorded, event_key};
 pub use facts::{Entry, Exemplar, Facts, Increment, Lane, deployment_key};
 pub use fleet::DeploymentRow;
 pub use outbox::{LaneStatus, Refused, Waiting};
@@ -119,6 +121,7 @@ pub struct Store {
     health: Arc<Health>,
     deliveries: Arc<outbox::Deliveries>,
     outbox_changed: watch::Receiver<()>,
+    events_changed: Arc<watch::Sender<u64>>,
 }
 
 impl Store {
@@ -162,6 +165,7 @@ impl Store {
             health,
             deliveries: Arc::default(),
             outbox_changed,
+            events_changed: Arc::new(watch::Sender::new(0)),
         })
     }
 
@@ -204,6 +208,16 @@ impl Store {
                 mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
             }
         })
+    }
+
+    /// Puts events into the queue; the answer comes when they are durable.
+    fn hand_in(&self, events: Vec<EventFacts>) -> Result<writer::Pending<Vec<Recorded>>, StoreError> {
+        let (done, answer) = oneshot::channel();
+        self.jobs.try_send(writer::Job::Events(events, done)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => StoreError::QueueFull,
+            mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
+        })?;
+        Ok(answer)
     }
 
     /// Returns when everything that was handed over before is written.

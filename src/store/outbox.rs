@@ -22,6 +22,7 @@ pub struct Waiting {
     pub created: Timestamp,
     pub items: u64,
     pub body: Vec<u8>,
+    pub kept: bool,
 }
 
 /// Something the collector refused for good, and its words.
@@ -82,7 +83,8 @@ pub(super) async fn bury(connection: &mut Connection, parts: &[Refused]) -> Resu
     for part in parts {
         items += u64::from(part.entry.items);
         query(
-            "INSERT INTO outbox (lane, created_ns, items, bytes, body, refused) VALUES ($1, $2, $3, $4, $5, $6)",
+            "INSERT INTO outbox (lane, created_ns, items, bytes, body, refused, kept) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
         )
         .bind(part.entry.lane.as_str())
         .bind(part.entry.created.0)
@@ -90,6 +92,7 @@ pub(super) async fn bury(connection: &mut Connection, parts: &[Refused]) -> Resu
         .bind(i64::try_from(part.entry.body.len()).unwrap_or(i64::MAX))
         .bind(part.entry.body.clone())
         .bind(part.reason.as_str())
+        .bind(i64::from(part.entry.kept))
         .execute(connection)
         .await?;
     }
@@ -146,7 +149,7 @@ pub(super) async fn thin(connection: &mut Connection, now: Timestamp) -> Result<
 const CANDIDATES_MAX: usize = 1_000;
 
 /// Deletes the oldest until the rest fits: superseded snapshots first, then refused metrics, then
-/// spans and log records of probes. Returns the number of items that went.
+/// spans and log records of probes. Those of events stay. Returns the number of items that went.
 pub(super) async fn limit(connection: &mut Connection, bytes_max: u64) -> Result<u64, sqlx::Error> {
     let mut excess = -i64::try_from(bytes_max).unwrap_or(i64::MAX);
     for sql in [
@@ -161,7 +164,7 @@ pub(super) async fn limit(connection: &mut Connection, bytes_max: u64) -> Result
          ORDER BY snapshot_ns, id LIMIT $1",
         "SELECT id, bytes, items FROM outbox WHERE refused IS NOT NULL AND lane IN ('metrics', 'gauges') \
          ORDER BY id LIMIT $1",
-        "SELECT id, bytes, items FROM outbox WHERE lane IN ('logs', 'traces') ORDER BY id LIMIT $1",
+        "SELECT id, bytes, items FROM outbox WHERE kept = 0 AND lane IN ('logs', 'traces') ORDER BY id LIMIT $1",
     ];
     let mut items = 0;
     for sql in candidates {
@@ -224,7 +227,7 @@ impl Store {
         let Some(last) = last else { return Ok(Vec::new()) };
         let mut waiting = Vec::new();
         query(
-            "SELECT id, created_ns, items, body FROM outbox \
+            "SELECT id, created_ns, items, body, kept FROM outbox \
              WHERE lane = $1 AND refused IS NULL AND id <= $2 ORDER BY id",
         )
         .bind(lane.as_str())
@@ -235,6 +238,7 @@ impl Store {
                 created: Timestamp(row.integer(1)?),
                 items: u64::try_from(row.integer(2)?).unwrap_or(0),
                 body: row.bytes(3)?,
+                kept: row.integer(4)? != 0,
             });
             Ok(())
         })
@@ -289,7 +293,7 @@ impl Store {
     pub async fn outbox_refused(&self, limit: u32) -> Result<Vec<Refused>, StoreError> {
         let mut connection = self.pool.acquire().await?;
         let rows = query(
-            "SELECT id, lane, created_ns, items, body, refused FROM outbox WHERE refused IS NOT NULL \
+            "SELECT id, lane, created_ns, items, body, refused, kept FROM outbox WHERE refused IS NOT NULL \
              ORDER BY id LIMIT $1",
         )
         .bind(limit)
@@ -304,6 +308,7 @@ impl Store {
                 items: u32::try_from(row.integer(3)?).unwrap_or(u32::MAX),
                 body: row.bytes(4)?,
                 snapshot: None,
+                kept: row.integer(6)? != 0,
             };
             refused.push(Refused { id: row.integer(0)?, entry, reason: row.text(5)? });
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::db::{Connection, Pool};
+use super::events::{EventFacts, Recorded};
 use super::facts::{self, Entry, Facts, KnownSeries, Written};
 use super::lock::Lock;
 use super::{DeploymentRow, Refused, Retention, StoreError, fleet, outbox, retention, series};
@@ -18,9 +19,12 @@ const GROUP_MAX: usize = 512;
 const RETRY_EVERY: Duration = Duration::from_millis(500);
 
 type Done<T> = oneshot::Sender<Result<T, StoreError>>;
+/// What the writer will answer.
+pub(super) type Pending<T> = oneshot::Receiver<Result<T, StoreError>>;
 
 pub(super) enum Job {
     Facts(Facts, Option<Done<()>>),
+    Events(Vec<EventFacts>, Done<Vec<Recorded>>),
     Change(Change, Done<u64>),
     Close(oneshot::Sender<()>),
 }
@@ -31,7 +35,7 @@ impl Job {
         match self {
             Job::Facts(facts, _) => !facts.outbox.is_empty(),
             Job::Change(Change::Snapshot { entries, .. } | Change::Gauges(entries), _) => !entries.is_empty(),
-            Job::Change(Change::Retry(_), _) => true,
+            Job::Events(..) | Job::Change(Change::Retry(_), _) => true,
             Job::Change(..) | Job::Close(_) => false,
         }
     }
@@ -159,7 +163,7 @@ impl Writer {
         while !group.is_empty() {
             let started = Instant::now();
             match self.commit(&group).await {
-                Ok(touched) => {
+                Ok(applied) => {
                     self.health.commits.fetch_add(1, Ordering::Relaxed);
                     let elapsed = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
                     self.health.commit_ns.fetch_add(elapsed, Ordering::Relaxed);
@@ -167,8 +171,8 @@ impl Writer {
                     if group.iter().any(Job::fills_outbox) {
                         self.outbox_changed.send_replace(());
                     }
-                    for (job, touched) in group.drain(..).zip(touched) {
-                        answer(job, Ok(touched));
+                    for (job, applied) in group.drain(..).zip(applied) {
+                        answer(job, Ok(applied));
                     }
                 }
                 Err(Failed::Database(error)) if is_transient(&error) && queue.sender_strong_count() > 0 => {
@@ -181,7 +185,9 @@ impl Writer {
                         Box::pin(self.commit_patiently(vec![job], queue)).await;
                     }
                 }
-                Err(Failed::KnownRuns { known, runs }) if known == runs => answer_all(&mut group, || Ok(0)),
+                Err(Failed::KnownRuns { known, runs }) if known == runs => {
+                    answer_all(&mut group, || Ok(Applied::Touched(0)));
+                }
                 Err(Failed::KnownRuns { known, runs }) => {
                     self.refuse(&mut group, || StoreError::PartlyKnown { known, runs });
                 }
@@ -204,22 +210,22 @@ impl Writer {
         answer_all(group, || Err(error()));
     }
 
-    /// One transaction for all jobs; what each touched.
-    async fn commit(&mut self, group: &[Job]) -> Result<Vec<u64>, Failed> {
+    /// One transaction for all jobs; what came of each.
+    async fn commit(&mut self, group: &[Job]) -> Result<Vec<Applied>, Failed> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.pool.acquire().await?,
         };
         connection.begin().await?;
         match apply(&mut connection, &self.pool, &self.known_series, group).await {
-            Ok((touched, new_series)) => {
+            Ok((applied, new_series)) => {
                 if let Err(error) = connection.commit().await {
                     connection.rollback().await;
                     return Err(error.into());
                 }
                 self.known_series.extend(new_series);
                 self.connection = Some(connection);
-                Ok(touched)
+                Ok(applied)
             }
             Err(failed) => {
                 connection.rollback().await;
@@ -229,17 +235,30 @@ impl Writer {
     }
 }
 
-fn answer_all(group: &mut Vec<Job>, result: impl Fn() -> Result<u64, StoreError>) {
+/// What came of a job.
+enum Applied {
+    Touched(u64),
+    Recorded(Vec<Recorded>),
+}
+
+fn answer_all(group: &mut Vec<Job>, result: impl Fn() -> Result<Applied, StoreError>) {
     for job in group.drain(..) {
         answer(job, result());
     }
 }
 
 /// Whoever asked may have stopped listening; the work is done all the same.
-fn answer(job: Job, result: Result<u64, StoreError>) {
+fn answer(job: Job, result: Result<Applied, StoreError>) {
     match job {
         Job::Facts(_, Some(done)) => drop(done.send(result.map(drop))),
-        Job::Change(_, done) => drop(done.send(result)),
+        Job::Change(_, done) => drop(done.send(result.map(|applied| match applied {
+            Applied::Touched(touched) => touched,
+            Applied::Recorded(_) => 0,
+        }))),
+        Job::Events(_, done) => drop(done.send(result.map(|applied| match applied {
+            Applied::Recorded(recorded) => recorded,
+            Applied::Touched(_) => Vec::new(),
+        }))),
         Job::Facts(_, None) | Job::Close(_) => {}
     }
 }
@@ -260,13 +279,13 @@ impl From<sqlx::Error> for Failed {
     }
 }
 
-/// What each job touched, and the series that were written for the first time.
+/// What came of each job, and the series that were written for the first time.
 async fn apply(
     connection: &mut Connection,
     pool: &Pool,
     known_series: &KnownSeries,
     group: &[Job],
-) -> Result<(Vec<u64>, Vec<i64>), Failed> {
+) -> Result<(Vec<Applied>, Vec<i64>), Failed> {
     let batch: Vec<&Facts> = group
         .iter()
         .filter_map(|job| match job {
@@ -274,24 +293,36 @@ async fn apply(
             _ => None,
         })
         .collect();
+    let events: Vec<&EventFacts> = group
+        .iter()
+        .flat_map(|job| match job {
+            Job::Events(events, _) => events.as_slice(),
+            _ => &[],
+        })
+        .collect();
     let mut series = Vec::new();
-    if !batch.is_empty() {
-        match facts::write(connection, &batch, known_series).await? {
-            Written::All { new_series } => series = new_series,
+    let mut recorded = Vec::new().into_iter();
+    if !batch.is_empty() || !events.is_empty() {
+        match facts::write(connection, &batch, &events, known_series).await? {
+            Written::All { new_series, recorded: all } => {
+                series = new_series;
+                recorded = all.into_iter();
+            }
             Written::KnownRuns(known) => {
                 let runs = batch.iter().map(|facts| facts.runs.len() as u64).sum();
                 return Err(Failed::KnownRuns { known, runs });
             }
         }
     }
-    let mut touched = Vec::with_capacity(group.len());
+    let mut applied = Vec::with_capacity(group.len());
     for job in group {
-        touched.push(match job {
-            Job::Change(change, _) => change.apply(connection, pool).await?,
-            _ => 0,
+        applied.push(match job {
+            Job::Change(change, _) => Applied::Touched(change.apply(connection, pool).await?),
+            Job::Events(events, _) => Applied::Recorded(recorded.by_ref().take(events.len()).collect()),
+            Job::Facts(..) | Job::Close(_) => Applied::Touched(0),
         });
     }
-    Ok((touched, series))
+    Ok((applied, series))
 }
 
 impl Change {

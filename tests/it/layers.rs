@@ -25,18 +25,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("telemetry", &["config", "otlp"]),
     (
         "daemon",
-        &[
-            "config",
-            "http",
-            "otlp",
-            "store",
-            "history",
-            "probe",
-            "exporter",
-            "publisher",
-            "ingest",
-            "page",
-        ],
+        &["config", "http", "otlp", "store", "history", "probe", "exporter", "publisher", "ingest", "page"],
     ),
     (
         "cli",

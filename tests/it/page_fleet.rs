@@ -188,6 +188,7 @@ impl Fleet {
             items,
             body: vec![7; 40 * items as usize],
             snapshot: None,
+            kept: false,
         };
         let count = |metric, count| Increment {
             metric,
@@ -222,6 +223,7 @@ impl Fleet {
             items: 3,
             body: vec![1, 2, 3],
             snapshot: None,
+            kept: false,
         };
         let parts = vec![Refused { id: 0, entry, reason: reason.into() }];
         self.store.change(Change::Refused { ids: Vec::new(), parts }).await.unwrap();

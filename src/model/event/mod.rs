@@ -9,6 +9,7 @@ mod check;
 mod load;
 mod steps;
 mod tests;
+mod told;
 mod trace;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,7 @@ pub use check::{NAME_MAX, Refusal, truncate};
 pub use load::{Load, Quantile};
 pub use steps::{Action, Deploy, DeployStep, Evidence, Process, Usage};
 pub use tests::{CASES_MAX, Case, CaseStatus, Counts, MESSAGE_MAX, Mark, Tests};
+pub use told::{EventRow, ResultRow};
 pub use trace::TraceParent;
 
 /// A fact from CI. Without `finished` it tells that something has begun; the event of the same

@@ -154,5 +154,5 @@ pub fn row(lane: Lane, names: &[String]) -> Entry {
     let scope = ScopeGroup { scope: None, items, schema_url: String::new() };
     let resource = ResourceGroup { resource: None, scopes: vec![scope], schema_url: String::new() };
     let body = Envelope { resources: vec![resource] }.encode_to_vec();
-    Entry { lane, created: NOW, items: names.len() as u32, body, snapshot: None }
+    Entry { lane, created: NOW, items: names.len() as u32, body, snapshot: None, kept: false }
 }

@@ -186,10 +186,17 @@ pub fn simple_facts(at: Timestamp, deployment: &Arc<Deployment>) -> Facts {
 }
 
 pub fn entry(lane: Lane, created: Timestamp, body: &[u8]) -> Entry {
-    Entry { lane, created, items: 1, body: body.to_vec(), snapshot: None }
+    Entry { lane, created, items: 1, body: body.to_vec(), snapshot: None, kept: false }
 }
 
 /// A snapshot of cumulative series that a later one supersedes.
 pub fn snapshot(taken: Timestamp, items: u32, bytes: usize) -> Entry {
-    Entry { lane: Lane::Metrics, created: taken, items, body: vec![7; bytes], snapshot: Some(taken) }
+    Entry {
+        lane: Lane::Metrics,
+        created: taken,
+        items,
+        body: vec![7; bytes],
+        snapshot: Some(taken),
+        kept: false,
+    }
 }
