@@ -111,6 +111,8 @@ fn read_deployment(
             resolver: resolver.map(|(address, _)| address),
             keep_alive: keep_alive.is_some_and(|(keep, _)| keep),
             digest: digest.map(|(digest, _)| digest),
+            commit: None,
+            origin: None,
         })
     })();
     (named, deployment)
@@ -341,5 +343,7 @@ pub(super) fn read_ad_hoc(given: &AdHoc<'_>, env: &Env) -> Result<Deployment, Pr
         resolver: None,
         keep_alive: false,
         digest: None,
+        commit: None,
+        origin: None,
     })
 }

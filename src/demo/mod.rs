@@ -119,5 +119,7 @@ fn deployment(name: String, version: Version, db: Flavour, stand_in: &StandIn) -
         resolver: None,
         keep_alive: false,
         digest: None,
+        commit: None,
+        origin: None,
     }
 }

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::Url;
 
+use super::event::TraceParent;
 use super::version::Version;
 
 /// The database system behind a deployment, by its OpenTelemetry `db.system.name` value.
@@ -128,6 +129,10 @@ pub struct Deployment {
     pub keep_alive: bool,
     /// Image digest, when CI told us: the same version with another digest is another build.
     pub digest: Option<String>,
+    /// Commit it was built from, when CI told us.
+    pub commit: Option<String>,
+    /// The span of the event that told of this deployment: its runs link to it.
+    pub origin: Option<TraceParent>,
 }
 
 impl Deployment {

@@ -16,7 +16,8 @@ mod version;
 pub use deployment::{Deployment, Flavour, Secret, Tls};
 pub use event::{
     Action, CASES_MAX, Case, CaseStatus, CiResult, Counts, Deploy, DeployStep, Event, EventKind, EventRow,
-    Evidence, Load, Mark, Process, Quantile, Refusal, ResultRow, Task, Tests, TraceParent, Usage, truncate,
+    Evidence, Load, MESSAGE_MAX, Mark, NAME_MAX, Process, Quantile, Refusal, ResultRow, Task, Tests,
+    TraceParent, Usage, truncate,
 };
 pub use ids::{RoundId, SpanId, TraceId};
 pub use sample::{Attempt, ErrorType, Outcome, Phase, Phases, Round, Run, Sample};

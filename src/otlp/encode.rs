@@ -24,7 +24,7 @@ pub fn encode_run(run: &Run, resource: &Resource) -> Signals {
     Signals { traces, logs }
 }
 
-fn request<M: Message>(resource: &Resource, items: &[M]) -> Encoded {
+pub(super) fn request<M: Message>(resource: &Resource, items: &[M]) -> Encoded {
     let encoded: Vec<Bytes> = items.iter().map(|item| item.encode_to_vec().into()).collect();
     Encoded { items: u32::try_from(items.len()).unwrap_or(u32::MAX), body: envelope::wrap(resource, encoded) }
 }

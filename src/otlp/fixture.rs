@@ -51,6 +51,8 @@ pub(crate) fn deployment(url: &str) -> Arc<Deployment> {
         resolver: None,
         keep_alive: false,
         digest: Some("sha256:abc".to_owned()),
+        commit: None,
+        origin: None,
     })
 }
 

@@ -10,6 +10,7 @@ mod attributes;
 mod bounds;
 mod encode;
 pub mod envelope;
+mod events;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod logs;
@@ -21,8 +22,9 @@ mod spans;
 use std::fmt;
 
 pub use attributes::{Attributes, Value, deployment_attributes};
-pub use bounds::{BOUNDS_SECONDS, BUCKETS, bucket_of};
+pub use bounds::{BOUNDS_RUN_SECONDS, BOUNDS_SECONDS, BUCKETS, bucket_of};
 pub use encode::{Signals, encode_run};
+pub use events::{EventSignals, encode_event, version_attributes};
 pub use metrics::{Exemplar, HistogramPoint, MetricBatch, Number};
 pub use resource::{Resource, ResourceError};
 pub use spans::server_address;

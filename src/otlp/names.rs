@@ -5,7 +5,7 @@
 //! prefix `cachetscope.`. A test holds [`ALL_METRICS`] and [`ALL_ATTRIBUTES`] against what a real
 //! collector received, so a name enters these lists when it is first sent.
 
-use super::bounds::BOUNDS_SECONDS;
+use super::bounds::{BOUNDS_RUN_SECONDS, BOUNDS_SECONDS};
 use crate::model::Phase;
 
 /// Where the conventions of this version are published; sent with every scope.
@@ -66,6 +66,48 @@ metrics! {
         "Always 1; what is known about the deployment is in the attributes.";
     REQUEST_MEDIAN = "cachetscope.request.median", "s", Kind::Gauge,
         "Median duration of a request's first attempts over the last hour.";
+    TEST_CASES = "cachetscope.test.cases", "{test_case}", Kind::Gauge,
+        "Cases of the last run of a test suite on a branch, by status; flaky and new_failure are counted besides.";
+    TEST_RUN_DURATION = "cachetscope.test.run.duration", "s", Kind::Gauge,
+        "How long the last run of a test suite on a branch took.";
+    TEST_RUN_TIMESTAMP = "cachetscope.test.run.timestamp", "s", Kind::Gauge,
+        "Unix time of the end of the last run of a test suite on a branch.";
+    DEPLOYMENT_DURATION = "cachetscope.deployment.duration", "s", Kind::Gauge,
+        "How long the last deployment of a version took.";
+    DEPLOYMENT_DELTA = "cachetscope.deployment.duration.delta.seconds", "s", Kind::Gauge,
+        "By how much that is more than for the version before it on the same database.";
+    DEPLOYMENT_DELTA_RATIO = "cachetscope.deployment.duration.delta.ratio", "", Kind::Gauge,
+        "The same as a ratio of the version before it: 0.25 is a quarter longer.";
+    DEPLOYMENT_STEP = "cachetscope.deployment.step.duration", "s", Kind::Gauge,
+        "How long each step of the last deployment of a version took.";
+    DEPLOYMENT_TIMESTAMP = "cachetscope.deployment.timestamp", "s", Kind::Gauge,
+        "Unix time of the end of the last deployment of a version.";
+    DEPLOYMENT_SUCCESS = "cachetscope.deployment.success", "", Kind::Gauge,
+        "1 when the last deployment of a version succeeded, 0 when not.";
+    LOAD_THROUGHPUT = "cachetscope.load.throughput", "{request}/s", Kind::Gauge,
+        "Completed requests per second in the last load run of a plan on a version.";
+    LOAD_OFFERED = "cachetscope.load.offered", "{request}/s", Kind::Gauge,
+        "Requests per second that this load run asked for, where its tool tells.";
+    LOAD_LATENCY = "cachetscope.load.latency", "s", Kind::Gauge,
+        "Response times under load, by quantile.";
+    LOAD_ERROR_RATIO = "cachetscope.load.error.ratio", "", Kind::Gauge,
+        "Of the requests of the last load run, how many failed: 0 to 1.";
+    LOAD_TIMESTAMP = "cachetscope.load.timestamp", "s", Kind::Gauge,
+        "Unix time of the end of the last load run.";
+    LOAD_THROUGHPUT_DELTA = "cachetscope.load.throughput.delta.ratio", "", Kind::Gauge,
+        "Throughput against the version before it on the same database: 0.1 is a tenth more.";
+    LOAD_LATENCY_DELTA = "cachetscope.load.latency.delta.ratio", "", Kind::Gauge,
+        "Response time under load at a quantile against the version before it: 0.1 is a tenth longer.";
+    PIPELINE_DURATION = "cicd.pipeline.run.duration", "s", Kind::Histogram(&BOUNDS_RUN_SECONDS),
+        "Duration of runs of a pipeline.";
+    EVENTS_RECEIVED = "cachetscope.events.received", "{event}", Kind::Counter,
+        "Events of CI that were taken in, each once, by kind.";
+    EVENTS_DUPLICATE = "cachetscope.events.duplicate", "{event}", Kind::Counter,
+        "Events that were known already.";
+    EVENTS_REFUSED = "cachetscope.events.refused", "{event}", Kind::Counter,
+        "Events that were refused because of what they say.";
+    EVENTS_REJECTED = "cachetscope.events.rejected", "{request}", Kind::Counter,
+        "Requests to the events API that were turned away, by HTTP status.";
     OUTBOX_SIZE = "cachetscope.outbox.size", "{item}", Kind::Gauge,
         "Spans, data points and log records that the collector has not accepted yet, by lane.";
     OUTBOX_AGE = "cachetscope.outbox.age", "s", Kind::Gauge,
@@ -152,6 +194,65 @@ attributes! {
     /// Always [`SYNTHETIC_TEST`].
     SYNTHETIC_TYPE = "user_agent.synthetic.type";
 
+    PIPELINE = "cicd.pipeline.name";
+    PIPELINE_ACTION = "cicd.pipeline.action.name";
+    PIPELINE_RUN = "cicd.pipeline.run.id";
+    PIPELINE_RUN_URL = "cicd.pipeline.run.url.full";
+    PIPELINE_STATE = "cicd.pipeline.run.state";
+    /// See [`crate::model::CiResult`].
+    PIPELINE_RESULT = "cicd.pipeline.result";
+    TASK = "cicd.pipeline.task.name";
+    TASK_TYPE = "cicd.pipeline.task.type";
+    TASK_RUN = "cicd.pipeline.task.run.id";
+    TASK_RESULT = "cicd.pipeline.task.run.result";
+    TASK_URL = "cicd.pipeline.task.run.url.full";
+    WORKER = "cicd.worker.name";
+    /// Who told: `jenkins`, `github`, `gitlab`, or a name of its own.
+    EVENT_SOURCE = "cachetscope.event.source";
+    /// See [`crate::model::EventKind`].
+    EVENT_KIND = "cachetscope.event.kind";
+    /// Which attempt at the run, from 1.
+    ATTEMPT = "cachetscope.event.attempt";
+    BRANCH = "vcs.ref.head.name";
+    COMMIT = "vcs.ref.head.revision";
+    REPOSITORY = "vcs.repository.url.full";
+    TEST_SUITE = "test.suite.name";
+    TEST_SUITE_STATUS = "test.suite.run.status";
+    TEST_CASE = "test.case.name";
+    /// `pass` or `fail`; ours: `error`, `skip`, and as a metric's label `flaky` and `new_failure`.
+    TEST_STATUS = "test.case.result.status";
+    /// See [`crate::model::Mark`].
+    TEST_MARK = "cachetscope.test.mark";
+    /// How many cases of the run passed, failed, could not be carried through, were skipped.
+    TESTS_PASSED = "cachetscope.tests.passed";
+    TESTS_FAILED = "cachetscope.tests.failed";
+    TESTS_ERRORS = "cachetscope.tests.errors";
+    TESTS_SKIPPED = "cachetscope.tests.skipped";
+    EXCEPTION_MESSAGE = "exception.message";
+    EXCEPTION_TYPE = "exception.type";
+    DEPLOYMENT_STATUS = "deployment.status";
+    /// Part of a deployment: `pull`, `migrate`, and so on.
+    STEP = "cachetscope.step";
+    LOAD = "cachetscope.load.name";
+    /// `ab`, `wrk`, `hey`, `oha`, `k6`, or another.
+    LOAD_TOOL = "cachetscope.load.tool";
+    LOAD_REQUESTS = "cachetscope.load.requests";
+    LOAD_ERRORS = "cachetscope.load.errors";
+    /// Answers 429: the target's own limit.
+    LOAD_RATE_LIMITED = "cachetscope.load.rate_limited";
+    LOAD_RATE = "cachetscope.load.rate";
+    /// Between 0 and 1, as text.
+    QUANTILE = "cachetscope.quantile";
+    EXIT_CODE = "process.exit.code";
+    /// CPU seconds of a wrapped command and its descendants.
+    CPU_SECONDS = "cachetscope.process.cpu_seconds";
+    /// Bytes of memory of a wrapped command and its descendants at their highest.
+    MEMORY_PEAK = "cachetscope.process.memory_peak";
+    /// The last test that had started before a command was ended.
+    LAST_TEST = "cachetscope.evidence.last_test";
+    /// What the processes did before the command was ended, in words.
+    EVIDENCE = "cachetscope.evidence.processes";
+
     /// Queue of the outbox: `traces`, `logs`, `metrics` or `gauges`.
     LANE = "cachetscope.lane";
 }
@@ -161,6 +262,15 @@ pub const SYNTHETIC_TEST: &str = "test";
 
 /// Event name of the log record about a sample that did not pass.
 pub const SAMPLE_EVENT: &str = "cachetscope.sample";
+
+/// Event name of the log record about a fact from CI.
+pub const CI_EVENT: &str = "cachetscope.event";
+/// Name of the span event that says why something failed (semantic conventions, exceptions).
+pub const EXCEPTION_EVENT: &str = "exception";
+/// Name of the span event with what a command was doing when it was ended.
+pub const EVIDENCE_EVENT: &str = "cachetscope.evidence";
+/// The conventions' name for what a pipeline's run does.
+pub const ACTION_RUN: &str = "RUN";
 
 /// Name of the span of a run of this suite.
 pub fn run_span(suite: &str) -> String {

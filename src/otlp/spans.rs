@@ -4,7 +4,7 @@
 //! templates, so a captured value or a secret cannot appear here.
 
 use opentelemetry_proto::tonic::common::v1::KeyValue;
-use opentelemetry_proto::tonic::trace::v1::span::{Event, SpanKind};
+use opentelemetry_proto::tonic::trace::v1::span::{Event, Link, SpanKind};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{Span, SpanFlags, Status};
 use url::Url;
@@ -12,7 +12,7 @@ use url::Url;
 use super::attributes::{deployment_attributes, pair, pairs};
 use super::names;
 use crate::clock::Timestamp;
-use crate::model::{Attempt, Outcome, Phase, Phases, Run, Sample, Template};
+use crate::model::{Attempt, Outcome, Phase, Phases, Run, Sample, Template, TraceParent};
 
 /// Bytes of a sample's detail that a span carries; the log record has more of it.
 const STATUS_MESSAGE_MAX: usize = 512;
@@ -50,6 +50,12 @@ fn root(run: &Run, labels: &[KeyValue]) -> Span {
         attributes.push(pair(names::IMAGE_DIGEST, digest.clone()));
     }
     let failed = matches!(run.outcome, Outcome::Fail | Outcome::Unreachable);
+    let link = |origin: TraceParent| Link {
+        trace_id: origin.trace.0.to_vec(),
+        span_id: origin.span.0.to_vec(),
+        flags: FLAGS,
+        ..Link::default()
+    };
     Span {
         trace_id: run.trace.0.to_vec(),
         span_id: run.trace.root_span().0.to_vec(),
@@ -59,6 +65,7 @@ fn root(run: &Run, labels: &[KeyValue]) -> Span {
         start_time_unix_nano: run.started.unix_nanos(),
         end_time_unix_nano: run.started.plus(run.duration).unix_nanos(),
         attributes,
+        links: run.deployment.origin.map(link).into_iter().collect(),
         status: failed.then(|| error_status(run.outcome.as_str())),
         ..Span::default()
     }
@@ -156,7 +163,7 @@ fn phase_events(started: Timestamp, phases: &Phases) -> Vec<Event> {
     events
 }
 
-fn error_status(message: &str) -> Status {
+pub(super) fn error_status(message: &str) -> Status {
     Status { message: message.to_owned(), code: StatusCode::Error as i32 }
 }
 

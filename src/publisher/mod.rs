@@ -3,6 +3,7 @@
 //! Cumulative series are read from the store, so a restart is no reset. What is true now (gauges)
 //! is published anew each time and never queues up behind a backlog: an outage heals itself.
 
+mod event;
 mod record;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -13,10 +14,9 @@ use crate::clock::{Clock, Timestamp};
 use crate::exporter::Exporter;
 use crate::model::{Flavour, Version};
 use crate::otlp::names::{Kind, Metric};
-use crate::otlp::{
-    Attributes, BUCKETS, Encoded, Exemplar, HistogramPoint, MetricBatch, Number, Resource, names,
-};
+use crate::otlp::{Attributes, Encoded, Exemplar, HistogramPoint, MetricBatch, Number, Resource, names};
 use crate::store::{Change, DeploymentRow, Entry, Lane, LaneStatus, RunRow, Series, Store, StoreError};
+pub use event::{Intake, facts_of_event};
 pub use record::{facts_of, facts_of_tick};
 
 /// Bytes of one encoded request of metrics, before compression.
@@ -268,8 +268,10 @@ fn push(
         count: series.count,
         ..HistogramPoint::default()
     };
-    if matches!(metric.kind, Kind::Histogram(bounds) if !bounds.is_empty()) {
-        point.buckets = vec![0; BUCKETS];
+    if let Kind::Histogram(bounds) = metric.kind
+        && !bounds.is_empty()
+    {
+        point.buckets = vec![0; bounds.len() + 1];
         for bucket in &series.buckets {
             if let Some(count) = point.buckets.get_mut(bucket.index) {
                 *count = bucket.count;

@@ -3,7 +3,8 @@
 use crate::model::{Deployment, Outcome, Phase, Run};
 use crate::otlp::names::Metric;
 use crate::otlp::{
-    Attributes, Resource, Value, bucket_of, deployment_attributes, encode_run, names, server_address,
+    Attributes, BOUNDS_SECONDS, Resource, Value, bucket_of, deployment_attributes, encode_run, names,
+    server_address,
 };
 use crate::probe::Tick;
 use crate::store::{Entry, Exemplar, Facts, Increment, Lane, deployment_key};
@@ -60,7 +61,7 @@ fn increments_of(run: &Run) -> Vec<Increment> {
             attributes.push((names::REQUEST.into(), sample.request.name.clone().into()));
             attributes.extend(http_attributes(deployment, sample, attempt));
             increments.push(Increment {
-                bucket: u16::try_from(bucket_of(seconds)).ok(),
+                bucket: u16::try_from(bucket_of(&BOUNDS_SECONDS, seconds)).ok(),
                 exemplar: Some(Exemplar {
                     value: seconds,
                     at: attempt.started.plus(attempt.phases.total()),

@@ -43,6 +43,8 @@ pub fn deployment(name: &str, version: &str, db: Flavour) -> Deployment {
         resolver: None,
         keep_alive: false,
         digest: None,
+        commit: None,
+        origin: None,
     }
 }
 

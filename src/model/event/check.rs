@@ -122,6 +122,7 @@ impl Event {
         c.optional("commit", self.commit.as_ref());
         c.optional("worker", self.worker.as_ref());
         c.optional("environment", self.environment.as_ref());
+        c.optional("deployment", self.deployment.as_ref());
         c.optional("digest", self.digest.as_ref());
         c.url("repository", self.repository.as_ref());
         c.url("url", self.url.as_ref());
@@ -198,7 +199,6 @@ impl Event {
 
     fn check_deploy(&self, c: &mut Checker) {
         let Some(deploy) = &self.deploy else { return };
-        c.optional("deploy.deployment", deploy.deployment.as_ref());
         c.url("deploy.url", deploy.url.as_ref().map(ToString::to_string).as_ref());
         c.list("deploy.steps", deploy.steps.len(), LIST_MAX);
         if deploy.action.is_deploy() {
@@ -208,9 +208,9 @@ impl Event {
             if self.db.is_none() {
                 c.refuse("db", "is missing; a deployment needs the database it runs on");
             }
-        } else if deploy.deployment.is_none() && (self.version.is_none() || self.db.is_none()) {
+        } else if self.deployment.is_none() && (self.version.is_none() || self.db.is_none()) {
             c.refuse(
-                "deploy.deployment",
+                "deployment",
                 "is missing; expected the name of what was removed, or its version and db",
             );
         }

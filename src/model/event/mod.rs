@@ -89,6 +89,10 @@ pub struct Event {
     /// `deployment.environment.name`; `production` unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<String>,
+    /// Name of the deployment it is about, unique within the fleet; `cachet-VERSION-DB` unless given,
+    /// with the environment behind it where that is not production.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<String>,
     /// Digest of the image that was built or deployed, `sha256:…`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
@@ -236,6 +240,7 @@ impl Event {
             version: None,
             db: None,
             environment: None,
+            deployment: None,
             digest: None,
             tests: None,
             deploy: None,
@@ -275,6 +280,18 @@ impl Event {
 
     pub fn environment(&self) -> &str {
         self.environment.as_deref().unwrap_or("production")
+    }
+
+    /// The deployment it is about: as it was named, else `cachet-VERSION-DB`, with the environment
+    /// behind it where that is not production. `None` without version and flavour.
+    pub fn deployment_name(&self) -> Option<String> {
+        if let Some(name) = &self.deployment {
+            return Some(name.clone());
+        }
+        let (version, db) = (self.version.as_ref()?, self.db?);
+        let environment = self.environment.as_deref().filter(|name| *name != "production");
+        let suffix = environment.map(|name| format!("-{name}")).unwrap_or_default();
+        Some(format!("cachet-{version}-{db}{suffix}"))
     }
 
     /// What sets this event apart from all others, in words.

@@ -10,10 +10,6 @@ use super::CiResult;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Deploy {
-    /// Name of the deployment, unique within the fleet; `cachet-VERSION-DB` unless given, with the
-    /// environment behind it where that is not production.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deployment: Option<String>,
     #[serde(default, skip_serializing_if = "Action::is_deploy")]
     pub action: Action,
     /// Where it answers: with this it joins the fleet, if the fleet file allows its host.

@@ -155,6 +155,8 @@ pub fn deployment() -> Deployment {
         resolver: None,
         keep_alive: false,
         digest: None,
+        commit: None,
+        origin: None,
     }
 }
 

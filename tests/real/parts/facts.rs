@@ -32,6 +32,8 @@ pub fn deployment(name: &str, version: &str, db: Flavour) -> Arc<Deployment> {
         resolver: None,
         keep_alive: false,
         digest: None,
+        commit: None,
+        origin: None,
     })
 }
 

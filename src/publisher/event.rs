@@ -1,0 +1,103 @@
+//! What an event of CI comes to in the store: the fact, increments, telemetry.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::record::to_json;
+use crate::clock::Timestamp;
+use crate::model::{Event, EventKind, TraceParent};
+use crate::otlp::{Attributes, BOUNDS_RUN_SECONDS, Encoded, Resource, bucket_of, encode_event, names};
+use crate::store::{Entry, EventFacts, Exemplar, Increment, Lane};
+
+/// How the taking in of events fares, beside those that became facts; published as counters.
+#[derive(Debug, Default)]
+pub struct Intake {
+    pub duplicates: AtomicU64,
+    /// Events that were refused because of what they say.
+    pub refused: AtomicU64,
+    /// Requests that were turned away, by HTTP status.
+    pub rejected: [(u16, AtomicU64); 8],
+}
+
+impl Intake {
+    pub fn new() -> Self {
+        let statuses = [400, 401, 403, 413, 415, 429, 503, 500];
+        Intake { rejected: statuses.map(|status| (status, AtomicU64::new(0))), ..Intake::default() }
+    }
+
+    /// Counts a request that was turned away; a status that has no count of its own is a 400.
+    pub fn reject(&self, status: u16) {
+        let of = self.rejected.iter().find(|(known, _)| *known == status);
+        let (_, count) = of.unwrap_or(&self.rejected[0]);
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Everything that becomes true with an event that is new.
+///
+/// `began` is when the store says it began, for an event that tells of its end only; `links` lead to
+/// what it follows from.
+pub fn facts_of_event(
+    event: Event,
+    received: Timestamp,
+    began: Option<Timestamp>,
+    links: &[TraceParent],
+    resource: &Resource,
+) -> Result<EventFacts, serde_json::Error> {
+    let started = event.started.or(began).or(event.finished).unwrap_or(received);
+    let signals = encode_event(&event, started, links, resource);
+    // In the order of arrival: history that is imported late must not look like a backlog.
+    let entry = |lane, Encoded { items, body }| Entry {
+        lane,
+        created: received,
+        items,
+        body,
+        snapshot: None,
+        kept: true,
+    };
+    let mut outbox: Vec<Entry> =
+        signals.traces.into_iter().map(|traces| entry(Lane::Traces, traces)).collect();
+    outbox.extend(signals.logs.map(|logs| entry(Lane::Logs, logs)));
+    let increments = increments_of(&event, started, received);
+    EventFacts::new(event, received, increments, outbox)
+}
+
+fn increments_of(event: &Event, started: Timestamp, received: Timestamp) -> Vec<Increment> {
+    let (Some(finished), Some(result)) = (event.finished, event.result) else { return Vec::new() };
+    let kind: Attributes = vec![(names::EVENT_KIND.into(), event.kind().as_str().into())];
+    let mut increments = vec![Increment {
+        metric: names::EVENTS_RECEIVED.name,
+        attributes: to_json(&kind),
+        deployment: None,
+        started: received,
+        count: 1,
+        sum: 1.0,
+        bucket: None,
+        exemplar: None,
+    }];
+    if event.kind() == EventKind::Pipeline {
+        let seconds = finished.since(started).as_secs_f64();
+        let attributes: Attributes = vec![
+            (names::PIPELINE.into(), event.pipeline.clone().into()),
+            // The conventions ask for it; the other states (pending, finalizing) are not told to us.
+            (names::PIPELINE_STATE.into(), "executing".into()),
+            (names::PIPELINE_RESULT.into(), result.as_str().into()),
+        ];
+        increments.push(Increment {
+            metric: names::PIPELINE_DURATION.name,
+            attributes: to_json(&attributes),
+            deployment: None,
+            // The series is published from now on, whenever the run was.
+            started: received,
+            count: 1,
+            sum: seconds,
+            bucket: u16::try_from(bucket_of(&BOUNDS_RUN_SECONDS, seconds)).ok(),
+            exemplar: Some(Exemplar {
+                value: seconds,
+                at: finished,
+                trace: event.trace(),
+                span: event.span(),
+            }),
+        });
+    }
+    increments
+}
