@@ -263,6 +263,10 @@ pub const SYNTHETIC_TEST: &str = "test";
 /// Event name of the log record about a sample that did not pass.
 pub const SAMPLE_EVENT: &str = "cachetscope.sample";
 
+/// Values of [`TEST_STATUS`] besides those of [`crate::model::CaseStatus`], as a metric's label.
+pub const STATUS_FLAKY: &str = "flaky";
+pub const STATUS_NEW_FAILURE: &str = "new_failure";
+
 /// Event name of the log record about a fact from CI.
 pub const CI_EVENT: &str = "cachetscope.event";
 /// Name of the span event that says why something failed (semantic conventions, exceptions).

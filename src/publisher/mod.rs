@@ -3,6 +3,7 @@
 //! Cumulative series are read from the store, so a restart is no reset. What is true now (gauges)
 //! is published anew each time and never queues up behind a backlog: an outage heals itself.
 
+mod ci;
 mod event;
 mod record;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
 use crate::exporter::Exporter;
+use crate::history::History;
 use crate::model::{Flavour, Version};
 use crate::otlp::names::{Kind, Metric};
 use crate::otlp::{Attributes, Encoded, Exemplar, HistogramPoint, MetricBatch, Number, Resource, names};
@@ -26,6 +28,8 @@ const MEDIAN_WINDOW: Duration = Duration::from_secs(3_600);
 const MEDIAN_EVERY: Duration = Duration::from_secs(60);
 /// Samples of one deployment that a median looks at most.
 const MEDIAN_SAMPLES_MAX: u32 = 1_000;
+/// How often the history of CI is read anew when nothing new came.
+const HISTORY_EVERY: Duration = Duration::from_secs(600);
 /// How long a retired build is still told of, with rank -1.
 const RETIRED_FOR: Duration = Duration::from_secs(3_600);
 
@@ -43,6 +47,8 @@ pub struct Publisher {
     medians: (Option<Timestamp>, Medians),
     /// The gauges that were published last time.
     published: HashSet<LabelSet>,
+    /// What the events of CI come to, as of which change of theirs, and when it was read.
+    history: Option<(u64, Timestamp, History)>,
 }
 
 /// A gauge and whom it is about, in little memory: the metric's name, and the attributes as JSON.
@@ -71,6 +77,7 @@ impl Publisher {
             dropped: 0,
             medians: (None, Medians::new()),
             published: HashSet::new(),
+            history: None,
         }
     }
 
@@ -84,7 +91,8 @@ impl Publisher {
     #[tracing::instrument(name = "publish", skip_all)]
     pub async fn tick(&mut self) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let gauges = self.gauges(now).await?;
+        let mut gauges = self.gauges(now).await?;
+        gauges.extend(ci::gauges(self.history(now).await?));
         let ended = self.ended(&gauges);
         self.snapshot(now, ended).await?;
         let mut batch = MetricBatch::new(&self.fleet, REQUEST_BYTES_MAX);
@@ -182,6 +190,18 @@ impl Publisher {
             add(&names::TARGET_INFO, &attributes, 1_i64.into());
         }
         Ok(gauges)
+    }
+
+    /// Read anew when there are new events, and now and then, since time passes.
+    async fn history(&mut self, now: Timestamp) -> Result<&History, StoreError> {
+        let changes = *self.store.events_changed().borrow();
+        let known =
+            self.history.take().filter(|(of, at, _)| *of == changes && now.since(*at) < HISTORY_EVERY);
+        let fresh = match known {
+            Some(known) => known,
+            None => (changes, now, History::read(&self.store, now).await?),
+        };
+        Ok(&self.history.insert(fresh).2)
     }
 
     async fn medians_at(&self, now: Timestamp, deployments: &[DeploymentRow]) -> Result<Medians, StoreError> {

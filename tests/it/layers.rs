@@ -13,7 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("otlp", &[]),
     ("junit", &[]),
     ("load", &[]),
-    ("history", &[]),
+    ("history", &["store"]),
     ("probe", &["http"]),
     ("exporter", &["otlp", "store"]),
     ("publisher", &["otlp", "store", "history", "probe", "exporter"]),
