@@ -252,6 +252,9 @@ async fn publish(
 
 #[tracing::instrument(skip_all)]
 async fn tidy(publisher: &mut Publisher, store: &Store, clock: &Clock, publishing: &Publishing) {
+    if let Err(error) = publisher.infer_runs().await {
+        tracing::error!(%error, "failed to look for runs without a span of their own");
+    }
     let now = clock.now();
     let thinned = store.change(Change::Thin { now }).await;
     let dropped = store.change(Change::Limit { bytes_max: publishing.outbox_bytes_max }).await;

@@ -1,12 +1,13 @@
 //! What an event of CI comes to in the store: the fact, increments, telemetry.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::record::to_json;
 use crate::clock::Timestamp;
-use crate::model::{Event, EventKind, TraceParent};
+use crate::model::{CiResult, Event, EventKind, EventRow, TraceParent};
 use crate::otlp::{Attributes, BOUNDS_RUN_SECONDS, Encoded, Resource, bucket_of, encode_event, names};
-use crate::store::{Entry, EventFacts, Exemplar, Increment, Lane};
+use crate::store::{Entry, EventFacts, Exemplar, Increment, Lane, Store, StoreError};
 
 /// How the taking in of events fares, beside those that became facts; published as counters.
 #[derive(Debug, Default)]
@@ -59,6 +60,54 @@ pub fn facts_of_event(
     outbox.extend(signals.logs.map(|logs| entry(Lane::Logs, logs)));
     let increments = increments_of(&event, started, received);
     EventFacts::new(event, received, increments, outbox)
+}
+
+/// How long nothing must be heard of a run before its extent is inferred, and how far back to look.
+const QUIET: Duration = Duration::from_secs(3_600);
+const HEADLESS_WINDOW: Duration = Duration::from_secs(2 * 86_400);
+const HEADLESS_MAX: u32 = 100;
+
+/// Gives runs a span of their own of which only steps were told, so that no trace lacks its root: from
+/// the first beginning to the last end, with the worst result. Returns how many.
+pub(super) async fn infer_runs(
+    store: &Store,
+    now: Timestamp,
+    resource: &Resource,
+) -> Result<usize, StoreError> {
+    let runs = store.headless_runs(now.minus(HEADLESS_WINDOW), now.minus(QUIET), HEADLESS_MAX).await?;
+    let inferred = runs.iter().filter_map(|steps| inferred_run(steps));
+    let facts: Vec<EventFacts> =
+        inferred.filter_map(|event| facts_of_event(event, now, None, &[], resource).ok()).collect();
+    let count = facts.len();
+    if count > 0 {
+        store.record(facts).await?;
+    }
+    Ok(count)
+}
+
+/// `steps` of one attempt, all of which have ended.
+fn inferred_run(steps: &[EventRow]) -> Option<Event> {
+    let first = &steps.first()?.event;
+    let mut run = Event::new(&first.source, &first.pipeline, &first.run);
+    run.attempt = first.attempt;
+    run.inferred = true;
+    run.started = steps.iter().map(|step| step.started).min();
+    run.finished = steps.iter().filter_map(|step| step.event.finished).max();
+    let worst_first = [
+        CiResult::Timeout,
+        CiResult::Error,
+        CiResult::Failure,
+        CiResult::Cancellation,
+        CiResult::Success,
+        CiResult::Skip,
+    ];
+    run.result = worst_first.into_iter().find(|r| steps.iter().any(|step| step.event.result == Some(*r)));
+    let text = |of: fn(&Event) -> &Option<String>| steps.iter().find_map(|step| of(&step.event).clone());
+    run.branch = text(|event| &event.branch);
+    run.commit = text(|event| &event.commit);
+    run.repository = text(|event| &event.repository);
+    run.url = text(|event| &event.url);
+    Some(run)
 }
 
 fn increments_of(event: &Event, started: Timestamp, received: Timestamp) -> Vec<Increment> {

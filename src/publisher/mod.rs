@@ -87,6 +87,11 @@ impl Publisher {
         self.dropped += dropped;
     }
 
+    /// Gives runs of CI a span of their own of which only steps were told. Returns how many.
+    pub async fn infer_runs(&self) -> Result<usize, StoreError> {
+        event::infer_runs(&self.store, self.clock.now(), &self.fleet).await
+    }
+
     /// One snapshot of everything.
     #[tracing::instrument(name = "publish", skip_all)]
     pub async fn tick(&mut self) -> Result<(), StoreError> {

@@ -33,6 +33,8 @@ pub enum Recorded {
     New,
     /// It completes what was known to be under way.
     Completed,
+    /// It takes the place of what was inferred, whose span was sent: the fact is right from now on.
+    Corrected,
     /// It was there; `differs` when what was there says something else.
     Duplicate { differs: bool },
 }
@@ -156,7 +158,9 @@ async fn merge(connection: &mut Connection, facts: &EventFacts) -> Result<Record
     let Some(row) = rows.first() else { return Err(sqlx::Error::RowNotFound) };
     let known_finish = row.integer_or_null(0)?;
     let same = row.bytes(1)? == facts.content;
-    if known_finish.is_none() && facts.event.finished.is_some() {
+    let known: Option<Event> = serde_json::from_str(&row.text(2)?).ok();
+    let inferred = known.as_ref().is_some_and(|known| known.inferred) && !facts.event.inferred;
+    if (known_finish.is_none() || inferred) && facts.event.finished.is_some() {
         let [id, kind, _, _, _, _, _, commit, digest, started, finished, received, content, body] =
             <[Value; 14]>::try_from(values(facts)).map_err(|_| sqlx::Error::RowNotFound)?;
         // Its beginning may be known from before only.
@@ -176,9 +180,8 @@ async fn merge(connection: &mut Connection, facts: &EventFacts) -> Result<Record
         .bind(id)
         .execute(connection)
         .await?;
-        return Ok(Recorded::Completed);
+        return Ok(if inferred { Recorded::Corrected } else { Recorded::Completed });
     }
-    let known: Option<Event> = serde_json::from_str(&row.text(2)?).ok();
     if let (Some(_), Some(started), Some(mut known)) = (known_finish, facts.event.started, known)
         && facts.event.finished.is_none()
     {
@@ -337,7 +340,7 @@ impl Store {
         let mut runs = Vec::new();
         query(
             "SELECT run, attempt FROM events WHERE source = $1 AND pipeline = $2 AND kind = 'pipeline' \
-             AND finished_ns IS NOT NULL ORDER BY started_ns",
+             AND finished_ns IS NOT NULL AND body NOT LIKE '%\"inferred\":true%' ORDER BY started_ns",
         )
         .bind(source)
         .bind(pipeline)
@@ -346,6 +349,42 @@ impl Store {
             Ok(())
         })
         .await?;
+        Ok(runs)
+    }
+
+    /// Steps of runs of which nobody told as a whole, that have no trace from elsewhere, and of which
+    /// nothing was heard since `quiet`: of at most `limit` such runs, none older than `since`.
+    pub async fn headless_runs(
+        &self,
+        since: Timestamp,
+        quiet: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Vec<EventRow>>, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        let rows = query(
+            "SELECT source, pipeline, run, attempt FROM events WHERE received_ns >= $1 \
+             GROUP BY source, pipeline, run, attempt \
+             HAVING MAX(received_ns) < $2 AND COUNT(finished_ns) = COUNT(*) \
+             AND SUM(CASE WHEN kind = 'pipeline' OR body LIKE '%\"traceparent\":%' THEN 1 ELSE 0 END) = 0 \
+             LIMIT $3",
+        )
+        .bind(since.0)
+        .bind(quiet.0)
+        .bind(limit)
+        .fetch(&mut connection)
+        .await?;
+        // One reader never holds two connections: enough of them would wait for each other.
+        drop(connection);
+        let mut runs = Vec::with_capacity(rows.len());
+        for row in rows {
+            let sql = format!(
+                "SELECT {EVENT_COLUMNS} FROM events WHERE source = $1 AND pipeline = $2 AND run = $3 \
+                 AND attempt = $4 ORDER BY started_ns, id LIMIT 1000"
+            );
+            let values =
+                vec![row.text(0)?.into(), row.text(1)?.into(), row.text(2)?.into(), row.integer(3)?.into()];
+            runs.push(self.events_where(sql, values).await?);
+        }
         Ok(runs)
     }
 

@@ -79,7 +79,7 @@ impl Checker {
 
     fn number(&mut self, field: &str, value: f64, max: f64) {
         if !(0.0..=max).contains(&value) {
-            self.refuse(field, format!("is {value}; expected 0 to {max}"));
+            self.refuse(field, format!("is {value:?}; expected 0 to {max}"));
         }
     }
 
@@ -153,6 +153,9 @@ impl Event {
             ),
             (None, Some(_)) => c.refuse("finished", "is missing; a `result` comes with it"),
             _ => {}
+        }
+        if self.inferred {
+            c.refuse("inferred", "is not for senders; leave it out");
         }
         let sections = [
             ("tests", self.tests.is_some()),
@@ -287,5 +290,89 @@ pub fn truncate(text: &mut String, max: usize) {
     if text.len() > max {
         text.truncate(text.floor_char_boundary(max - CUT.len()));
         text.push_str(CUT);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Case, CaseStatus, Tests};
+
+    const NOW: Timestamp = Timestamp(1_763_870_400_000_000_000);
+
+    fn read(json: &str) -> Event {
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn told(json: &str) -> Vec<String> {
+        read(json).check(NOW).into_iter().map(|r| format!("{} {}", r.field, r.message)).collect()
+    }
+
+    #[test]
+    fn a_whole_event_is_fine() {
+        let json = r#"{"source": "jenkins", "pipeline": "cachet/3.x", "run": "412", "step": "unit",
+            "started": "2025-11-23T03:00:00Z", "finished": "2025-11-23T05:00:38.5+01:00", "result": "failure",
+            "tests": {"suite": "unit", "cases": [{"name": "a", "status": "fail", "seconds": 0.1}]}}"#;
+        let event = read(json);
+        assert_eq!(event.check(NOW), []);
+        assert_eq!(event.finished.unwrap().since(event.started.unwrap()).as_millis(), 3_638_500);
+        let again = serde_json::to_string(&event).unwrap();
+        assert_eq!(read(&again), event);
+    }
+
+    #[test]
+    fn every_contradiction_is_named_with_its_field() {
+        let json = r#"{"source": "", "pipeline": "p", "run": "a\u0000b", "attempt": 0,
+            "started": "2025-11-23T05:00:00Z", "finished": "2025-11-23T04:00:00Z", "url": "ftp://x/",
+            "repository": "https://me:secret@git.example/r", "tests": {"suite": "s"}, "load": {"plan": "l",
+            "tool": "t", "seconds": -1, "requests": 1, "throughput": 1e300}}"#;
+        insta::assert_snapshot!(told(json).join("\n"));
+    }
+
+    #[test]
+    fn times_that_cannot_be_are_refused() {
+        let event = |started: &str| {
+            told(&format!(r#"{{"source": "s", "pipeline": "p", "run": "1", "started": "{started}"}}"#))
+        };
+        assert_eq!(event("2025-11-23T04:04:59Z"), [""; 0], "a clock may be five minutes ahead");
+        let ahead = event("2025-11-23T05:00:00Z");
+        assert!(ahead[0].contains("1h ahead of the daemon's clock"), "{ahead:?}");
+        let old = event("1970-01-01T00:00:00Z");
+        assert!(old[0].contains("before the year 2000"), "{old:?}");
+        let wrong = serde_json::from_str::<Event>(
+            r#"{"source": "s", "pipeline": "p", "run": "1", "started": "9999-12-31T00:00:00Z"}"#,
+        );
+        assert!(wrong.unwrap_err().to_string().contains("outside of the years 1677 to 2262"));
+    }
+
+    #[test]
+    fn of_a_long_list_the_failures_are_kept_and_all_are_counted() {
+        let case = |n: usize, status| Case {
+            class: String::new(),
+            name: n.to_string(),
+            status,
+            seconds: None,
+            message: None,
+            mark: None,
+        };
+        let mut event = Event::new("s", "p", "1");
+        let status = |n| if n % 50_000 == 49_999 { CaseStatus::Fail } else { CaseStatus::Pass };
+        let cases: Vec<Case> = (0..100_000).map(|n| case(n, status(n))).collect();
+        let mut pushed = Tests::default();
+        cases.iter().for_each(|case| pushed.push(case.clone()));
+        event.tests = Some(Tests { suite: "s".to_owned(), cases, ..Tests::default() });
+        event.trim();
+        for tests in [event.tests.unwrap(), pushed] {
+            assert_eq!((tests.cases.len(), tests.unlisted()), (CASES_MAX, 50_000));
+            assert_eq!(tests.cases.iter().filter(|case| case.status.is_bad()).count(), 2);
+            assert_eq!((tests.counts().total(), tests.counts().bad()), (100_000, 2));
+        }
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters_and_says_so() {
+        let mut text = "é".repeat(10);
+        truncate(&mut text, 11);
+        assert_eq!(text, "éééé…");
     }
 }

@@ -97,6 +97,11 @@ pub struct Event {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
 
+    /// The daemon's own: nobody told of the run as a whole, so its extent is that of its steps.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schema(ignore)]
+    pub inferred: bool,
+
     /// What a test run found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tests: Option<Tests>,
@@ -242,6 +247,7 @@ impl Event {
             environment: None,
             deployment: None,
             digest: None,
+            inferred: false,
             tests: None,
             deploy: None,
             load: None,

@@ -23,6 +23,7 @@ CREATE TABLE events (
 );
 CREATE INDEX events_by_kind ON events (kind, started_ns);
 CREATE INDEX events_by_run ON events (source, pipeline, run, attempt);
+CREATE INDEX events_by_arrival ON events (received_ns);
 CREATE INDEX events_by_digest ON events (digest) WHERE digest <> '';
 
 -- Every test case that was ever seen; the id is a hash of suite, class and name.
