@@ -14,6 +14,8 @@
 #   CACHETSCOPE_TEST_PG_BIN     folder with PostgreSQL's initdb, pg_ctl and postgres;
 #                               scripts/postgres.sh starts and stops a server
 #   CACHETSCOPE_TEST_CHROMIUM   Chromium; as root it runs only with --no-sandbox
+#   CACHETSCOPE_TEST_AB, _WRK, _HEY, _OHA
+#                               load tools; oha is built from crates.io
 #   CACHETSCOPE_BENCH_BLACKBOX  prometheus-blackbox-exporter
 #   CACHETSCOPE_DENY            cargo-deny
 #
@@ -115,11 +117,39 @@ cargo_deny() {
   [ -x "$found" ] || cargo install cargo-deny --locked --quiet --root "$parts" >&2
 }
 
+# Load tools.
+ab() { program ab apache2-utils; }
+wrk() { program wrk wrk; }
+hey() { program hey hey; }
+# Without optimisation, which costs time and which the tests do not need. Its default features stay:
+# without TLS this version does not compile.
+oha() {
+  local version=1.16.0 root
+  root=$parts/oha-$version
+  found=$root/bin/oha
+  [ ! -x "$found" ] || return 0
+  mkdir -p "$root"
+  exec {lock}>"$root/lock"
+  flock "$lock" # as for the collector
+  if [ ! -x "$found" ]; then
+    say "building oha $version (minutes, once)"
+    CARGO_PROFILE_DEV_DEBUG=0 cargo install oha --version "$version" --locked --quiet --debug --root "$root" >&2
+  fi
+  exec {lock}>&-
+}
+load_tools() {
+  provide CACHETSCOPE_TEST_AB ab ab
+  provide CACHETSCOPE_TEST_WRK wrk wrk
+  provide CACHETSCOPE_TEST_HEY hey hey
+  provide CACHETSCOPE_TEST_OHA oha oha
+}
+
 case ${1:-test} in
   test | bench)
     provide CACHETSCOPE_TEST_OTELCOL collector otelcol
     provide CACHETSCOPE_TEST_PG_BIN postgresql postgresql
     provide CACHETSCOPE_TEST_CHROMIUM chromium chromium
+    load_tools
     [ "${1:-test}" = test ] || provide CACHETSCOPE_BENCH_BLACKBOX blackbox blackbox
     ;;
   deny) provide CACHETSCOPE_DENY cargo-deny cargo_deny ;;

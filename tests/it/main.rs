@@ -7,6 +7,7 @@ mod daemon;
 mod exporter;
 mod http;
 mod layers;
+mod load;
 mod one_shot;
 mod page;
 mod page_fleet;

@@ -8,6 +8,7 @@ mod parts;
 
 mod harness;
 mod kill;
+mod load;
 mod names;
 mod outage;
 mod page;
