@@ -5,7 +5,7 @@ use serde_json::error::Category;
 
 use super::error::{LoadError, shown};
 use super::text::RATE_MAX;
-use super::{Form, JSON_MAX, Tool};
+use super::{Form, Tool};
 
 /// Entries of one object at most.
 const ENTRIES_MAX: usize = 1_000;
@@ -13,9 +13,6 @@ const ENTRIES_MAX: usize = 1_000;
 /// By the names of its first level. They are looked for in the text, so that a summary which is cut
 /// off is told to be so.
 pub fn recognise(text: &str) -> Result<Form, LoadError> {
-    if text.len() > JSON_MAX {
-        return Err(LoadError::TooLarge { bytes: text.len(), max: JSON_MAX });
-    }
     let form = match serde_json::from_str::<Value>(text) {
         Ok(value) if value.get("summary").is_some() => Some(Form::Oha),
         Ok(value) if value.get("metrics").is_some() => Some(Form::K6),

@@ -22,10 +22,10 @@ pub use error::LoadError;
 
 use crate::model::Load;
 
-/// Bytes of an output at most; only hey's CSV comes anywhere near.
+/// Bytes of an output at most; of hey's CSV, the only one that has a row for each request.
 pub const BYTES_MAX: usize = 64 << 20;
-/// Bytes of a JSON summary at most: it is parsed into memory, and has some KiB.
-pub const JSON_MAX: usize = 4 << 20;
+/// Bytes of a summary at most, which has some KiB, and where the first line of any output must be.
+pub const SUMMARY_MAX: usize = 4 << 20;
 
 /// What a closed loop does not see (Tene, "How NOT to Measure Latency", 2015).
 pub const CLOSED_LOOP: &str = "closed loop: the next request waits for an answer, so a stall hides the \
@@ -122,9 +122,12 @@ impl Form {
     }
 }
 
-fn recognise(text: &str) -> Result<Form, LoadError> {
+fn recognise(whole: &str) -> Result<Form, LoadError> {
+    let text = &whole[..whole.floor_char_boundary(SUMMARY_MAX)];
+    let too_large = || LoadError::TooLarge { bytes: whole.len(), max: SUMMARY_MAX };
+    let small = text.len() == whole.len();
     if text.trim_start().starts_with('{') {
-        return json::recognise(text);
+        return if small { json::recognise(text) } else { Err(too_large()) };
     }
     let head = |line: &str| match line.trim_end() {
         line if line.starts_with("This is ApacheBench") => Some(Form::Ab),
@@ -135,6 +138,9 @@ fn recognise(text: &str) -> Result<Form, LoadError> {
     };
     let mut heads = text.lines().filter_map(head);
     let form = heads.next().ok_or_else(|| LoadError::not_recognised(text))?;
+    if !small && !matches!(form, Form::HeyCsv) {
+        return Err(too_large());
+    }
     if text.lines().any(|line| line.trim_start().starts_with("Success rate:")) {
         return Err(LoadError::OhaText);
     }

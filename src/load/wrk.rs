@@ -1,8 +1,9 @@
 //! The text of wrk, and of wrk2, which prints the same and more.
 //!
 //! wrk answers a stall with made-up samples at its mean interval (`stats_correct` in `src/stats.c`), so
-//! its distribution is not what was measured. wrk2 sends at a fixed rate, measures from the planned
-//! send, and does not print that rate.
+//! its distribution is not what was measured. wrk 4.1.0 counts a connection that was closed without an
+//! answer as a read error; later sources connect anew and count nothing. wrk2 sends at a fixed rate,
+//! measures from the planned send, and does not print that rate.
 
 use super::error::LoadError;
 use super::text::{Place, RATE_MAX, SECONDS_MAX, agree, blank};

@@ -1,7 +1,7 @@
 //! Outputs of load tools, recorded: each figure, each remark, and what becomes of them when they are
 //! cut off, changed or made up. Where the outputs come from is in `load/README.md`.
 
-use cachetscope::load::{BYTES_MAX, CLOSED_LOOP, LoadError, Tool, read};
+use cachetscope::load::{BYTES_MAX, CLOSED_LOOP, LoadError, SUMMARY_MAX, Tool, read};
 use cachetscope::model::Load;
 use proptest::prelude::*;
 
@@ -220,6 +220,11 @@ fn a_log_is_refused_by_its_size() {
     assert_eq!(read(None, &log), Err(LoadError::TooLarge { bytes: log.len(), max: BYTES_MAX }));
     let json = format!("{{\"metrics\": [{}0]}}", "0,".repeat(4 << 20));
     assert!(matches!(read(None, json.as_bytes()), Err(LoadError::TooLarge { .. })));
+    let summary = format!("{}{}", text("ab.txt"), "\n".repeat(SUMMARY_MAX));
+    assert!(matches!(read(None, summary.as_bytes()), Err(LoadError::TooLarge { .. })));
+    let (head, rows) = text("hey.csv").split_once('\n').unwrap();
+    let csv = format!("{head}\n{}", rows.repeat(SUMMARY_MAX / rows.len() + 1));
+    assert_eq!(read(None, csv.as_bytes()).unwrap().requests, csv.lines().count() as u64 - 1);
     let deep = format!("{{\"metrics\": {}", "[".repeat(100_000));
     assert!(read(None, deep.as_bytes()).is_err());
 }
