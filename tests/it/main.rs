@@ -15,3 +15,5 @@ mod probe;
 mod rig;
 mod standins;
 mod transport;
+mod wrap;
+mod wrapped;

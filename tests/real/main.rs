@@ -17,3 +17,6 @@ mod page_fleet;
 mod store;
 mod store_faults;
 mod store_model;
+mod wrap_phpunit;
+#[path = "../it/wrapped.rs"]
+mod wrapped;
