@@ -75,7 +75,7 @@ pub(super) fn gather(
             waits_for: waits_for.map(|text| mask::text(&text, secrets)),
             cpu_seconds: Some(one.cpu),
             memory_bytes: Some(one.memory),
-            memory_growth_bytes: quiet.map(|_| growth(one, before)),
+            memory_growth_bytes: quiet.filter(|_| !one.is_over()).map(|_| growth(one, before)),
             threads: Some(one.threads),
             open: open.iter().map(|text| mask::text(text, secrets)).collect(),
         });
@@ -127,7 +127,7 @@ fn silence(share: f64, grown: u64) -> String {
     /// Below this an allocator's and a sampler's noise cannot be told from growth.
     const GROWN_MIN: u64 = 4 * 1024 * 1024;
     let percent = share * 100.0;
-    let mut words = if percent < 2.0 {
+    let mut words = if percent < 0.5 {
         "it slept (no CPU used while silent)".to_owned()
     } else if percent < 50.0 {
         format!("it mostly waited ({percent:.0} % of a core used while silent)")
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_silence_is_put_into_words() {
-        assert_eq!(silence(0.019, 0), "it slept (no CPU used while silent)");
+        assert_eq!(silence(0.004, 0), "it slept (no CPU used while silent)");
         assert_eq!(silence(0.03, 4096), "it mostly waited (3 % of a core used while silent)");
         assert_eq!(
             silence(1.98, 300 << 20),

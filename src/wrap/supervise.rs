@@ -142,7 +142,9 @@ impl Run {
     /// What is gathered before a signal that asks to end is kept, and told by whoever reports.
     fn hand_on(&mut self, signal: Signal) {
         if signals::asks_to_end(signal) {
-            if self.told_to_stop.is_none() {
+            // What the keyboard sent to all of the terminal's group has reached the command by now.
+            let in_time = self.group.own || !signals::comes_from_keyboard(signal);
+            if self.told_to_stop.is_none() && in_time {
                 let silent = duration(self.relay.spoke().elapsed());
                 let cause = format!("told to stop by {signal} after {silent} without output");
                 self.evidence = Some(self.gather(&cause).evidence);
