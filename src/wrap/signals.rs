@@ -49,4 +49,9 @@ impl Signals {
             None => std::future::pending().await,
         }
     }
+
+    /// When the next one arrives that asks to end.
+    pub async fn asked_to_end(&mut self) {
+        while !asks_to_end(self.next().await) {}
+    }
 }

@@ -59,9 +59,13 @@ pub async fn run(command: Command, clock: &Clock) -> Result<Ended, StartError> {
     let mut run =
         Run { command, child, group, relay, meter, signals, began, told_to_stop: None, evidence: None };
     let (status, ended_for) = run.watch().await;
-    let by_force = matches!(ended_for, Some(EndedFor::Stall | EndedFor::Timeout));
-    if !run.relay.drained(by_force.then_some(TELLING)).await {
-        tracing::info!("the command has ended; what it left in the background is not waited for");
+    // Whoever was told to stop does not wait long for a reader that takes nothing.
+    let through = tokio::select! {
+        through = run.relay.drained(ended_for.is_some().then_some(TELLING)) => through,
+        () = run.signals.asked_to_end() => false,
+    };
+    if !through {
+        tracing::info!("the command has ended; what else holds its output open is not waited for");
     }
 
     let exit = match status {

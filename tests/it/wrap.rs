@@ -168,7 +168,7 @@ fn memory_that_grows_in_silence_is_seen() {
 fn a_busy_silence_is_told_from_a_sleep() {
     let seen = Wrapped::shell("while :; do :; done").stall_ms(1_500).run();
     assert_eq!(seen.code, 124);
-    assert!(seen.evidence().reason.contains("it was busy ("), "{}", seen.evidence().reason);
+    assert!(seen.evidence().reason.contains("it used "), "{}", seen.evidence().reason);
     assert_eq!(seen.evidence().processes[0].state, "running");
 }
 
@@ -316,4 +316,19 @@ fn a_reader_that_takes_nothing_is_no_stall_of_the_command() {
     let seen = running.seen();
     assert_eq!(seen.code, 0, "{}", seen.stderr);
     assert!(all.len() >= 3_000_000);
+}
+
+#[test]
+fn a_reader_that_takes_nothing_does_not_keep_us_from_ending() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pids");
+    // More than our reader's pipe and what we hold, so that we wait in write when it has ended.
+    let script = format!("echo $$ > {}; head -c 100000 /dev/zero", file.display());
+    let mut running = Wrapped::shell(&script).start();
+    let command = pids(&file, 1)[0];
+    eventually("the command to end", || (!runs(command)).then_some(()));
+    assert_eq!(running.child.try_wait().unwrap(), None);
+    running.signal("TERM");
+    let status = eventually("the wrapper to end", || running.child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
 }
