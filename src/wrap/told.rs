@@ -31,7 +31,7 @@ pub(super) fn block(headline: &str, found: &Found) -> String {
         line(2, format!("hint: {advice}"));
     }
     if let Some(silence) = &found.silence {
-        line(2, format!("while silent: {silence}"));
+        line(2, silence.clone());
     }
     if evidence.processes.is_empty() {
         line(2, "no process of it is left".into());
