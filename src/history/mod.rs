@@ -5,7 +5,7 @@
 mod deploys;
 mod loads;
 mod read;
-mod tests;
+mod suites;
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::clock::Timestamp;
 use crate::model::{EventRow, ResultRow};
 pub use deploys::{Deployed, Previous as PreviousDeploy, StepTime};
 pub use loads::{LatencyDelta, Loaded, Previous as PreviousLoad};
-pub use tests::{CaseNote, Flaky, Scope, Slow, Slower, SuiteHistory, TestRun};
+pub use suites::{CaseNote, Flaky, Scope, Slow, Slower, SuiteHistory, TestRun};
 
 /// How far back test runs are looked at: a flaky case shows within this time, or is none.
 pub const TESTS_WINDOW: Duration = Duration::from_secs(14 * 86_400);
@@ -60,7 +60,7 @@ pub struct History {
 impl History {
     pub fn of(reading: Reading) -> Self {
         History {
-            suites: tests::suites(&reading.tests, &reading.doubtful, &reading.timed),
+            suites: suites::suites(&reading.tests, &reading.doubtful, &reading.timed),
             deploys: deploys::compare(&reading.deploys),
             loads: loads::compare(&reading.loads),
             under_way: reading.under_way,
@@ -73,7 +73,7 @@ pub fn timed_runs(tests: &[EventRow]) -> Vec<i64> {
     let mut scopes = Vec::new();
     let mut runs = Vec::new();
     for row in tests {
-        let Some(scope) = tests::Scope::of(row) else { continue };
+        let Some(scope) = suites::Scope::of(row) else { continue };
         let place = scopes.iter().position(|(known, _)| *known == scope).unwrap_or_else(|| {
             scopes.push((scope, 0));
             scopes.len() - 1
