@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo test lint check-collector kill-test outage-test bench deny parts
+.PHONY: help build demo test lint check-collector kill-test outage-test fuzz bench deny parts
 
 # $(call with-parts,test): tells the commands after it where the real parts are.
 with-parts = parts=$$(scripts/real-parts.sh $(1)); eval "$$parts";
@@ -39,7 +39,10 @@ kill-test: ## kill -9 the daemon at 200 random moments
 outage-test: ## 100,000 spans wait for the collector, then all arrive within little memory
 	@$(call with-parts,test) CACHETSCOPE_BACKLOG=100000 cargo test --test real outage:: -- --nocapture
 
-bench: ## 1,000 deployments a second, beside prometheus-blackbox-exporter
+fuzz: ## mutated JUnit reports for ten minutes
+	CACHETSCOPE_FUZZ_SECONDS=$${CACHETSCOPE_FUZZ_SECONDS:-600} cargo test --test it junit_fuzz:: -- --nocapture
+
+bench: ## JUnit XML in MB/s; 1,000 deployments a second, beside prometheus-blackbox-exporter
 	@$(call with-parts,bench) scripts/bench.sh
 
 deny: ## licenses, sources and banned crates of all dependencies

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# A thousand deployments every second, beside prometheus-blackbox-exporter: see
-# benches/fleet/main.rs for what is measured and how. Loopback only.
+# What the daemon costs: a JUnit report of 500 MB (benches/junit/main.rs), and a
+# thousand deployments every second, beside prometheus-blackbox-exporter
+# (benches/fleet/main.rs). Loopback only.
 #
+#   BENCH_JUNIT_MB=50  a smaller report
 #   BENCH_SECONDS=10   a shorter look; the figures of record take 60
 #   BENCH_LEGS=ours    only some of: ours, blackbox, wake-up
 #   BENCH_KEEP=DIR     keep the stores, logs and what the collector received
@@ -13,4 +15,5 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # The target alone holds more sockets than the usual soft limit allows.
 ulimit -n "$(ulimit -Hn)"
+cargo bench --quiet --bench junit
 exec cargo bench --quiet --bench fleet -- "$@"

@@ -16,6 +16,9 @@
 #   CACHETSCOPE_TEST_CHROMIUM   Chromium; as root it runs only with --no-sandbox
 #   CACHETSCOPE_TEST_AB, _WRK, _HEY, _OHA
 #                               load tools; oha is built from crates.io
+#   CACHETSCOPE_TEST_PHPUNIT    PHPUnit
+#   CACHETSCOPE_TEST_PYTEST     a Python that has pytest
+#   CACHETSCOPE_TEST_NODE       Node.js 20 or later, for its test runner
 #   CACHETSCOPE_BENCH_BLACKBOX  prometheus-blackbox-exporter
 #   CACHETSCOPE_DENY            cargo-deny
 #
@@ -112,6 +115,42 @@ program() {
 chromium() { program chromium chromium; }
 blackbox() { program prometheus-blackbox-exporter prometheus-blackbox-exporter; }
 
+# Debian's package leaves PHP's extensions for XML to the one who installs it.
+phpunit() {
+  program phpunit phpunit
+  local extension
+  for extension in dom mbstring xmlwriter; do
+    php -r "exit(extension_loaded('$extension') ? 0 : 1);" && continue
+    case $extension in
+      mbstring) debian php-mbstring ;;
+      *) debian php-xml ;;
+    esac
+  done
+}
+
+pytest() {
+  local python
+  for python in /usr/bin/python3 "$(type -P python3 || true)"; do
+    if [ -x "$python" ] && "$python" -c 'import pytest' 2>/dev/null; then
+      found=$python
+      return
+    fi
+  done
+  debian python3-pytest
+  found=/usr/bin/python3
+  "$found" -c 'import pytest' || die "no pytest even after installing python3-pytest"
+}
+
+# The first whose runner writes what we read; that of Debian 12 (18) may be too old.
+node() {
+  program node nodejs
+  local version
+  version=$("$found" --version)
+  version=${version#v}
+  [ "${version%%.*}" -ge 20 ] ||
+    die "$found is Node.js $version: install 20 or later (https://nodejs.org/), or set CACHETSCOPE_TEST_NODE"
+}
+
 cargo_deny() {
   found=$parts/bin/cargo-deny
   [ -x "$found" ] || cargo install cargo-deny --locked --quiet --root "$parts" >&2
@@ -150,6 +189,9 @@ case ${1:-test} in
     provide CACHETSCOPE_TEST_PG_BIN postgresql postgresql
     provide CACHETSCOPE_TEST_CHROMIUM chromium chromium
     load_tools
+    provide CACHETSCOPE_TEST_PHPUNIT phpunit phpunit
+    provide CACHETSCOPE_TEST_PYTEST pytest pytest
+    provide CACHETSCOPE_TEST_NODE node node
     [ "${1:-test}" = test ] || provide CACHETSCOPE_BENCH_BLACKBOX blackbox blackbox
     ;;
   deny) provide CACHETSCOPE_DENY cargo-deny cargo_deny ;;

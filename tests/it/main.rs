@@ -6,6 +6,8 @@ mod cli;
 mod daemon;
 mod exporter;
 mod http;
+mod junit;
+mod junit_fuzz;
 mod layers;
 mod load;
 mod one_shot;

@@ -7,6 +7,7 @@
 mod parts;
 
 mod harness;
+mod junit;
 mod kill;
 mod load;
 mod names;
