@@ -358,15 +358,12 @@ mod tests {
         let mut event = Event::new("s", "p", "1");
         let status = |n| if n % 50_000 == 49_999 { CaseStatus::Fail } else { CaseStatus::Pass };
         let cases: Vec<Case> = (0..100_000).map(|n| case(n, status(n))).collect();
-        let mut pushed = Tests::default();
-        cases.iter().for_each(|case| pushed.push(case.clone()));
         event.tests = Some(Tests { suite: "s".to_owned(), cases, ..Tests::default() });
         event.trim();
-        for tests in [event.tests.unwrap(), pushed] {
-            assert_eq!((tests.cases.len(), tests.unlisted()), (CASES_MAX, 50_000));
-            assert_eq!(tests.cases.iter().filter(|case| case.status.is_bad()).count(), 2);
-            assert_eq!((tests.counts().total(), tests.counts().bad()), (100_000, 2));
-        }
+        let tests = event.tests.unwrap();
+        assert_eq!((tests.cases.len(), tests.unlisted()), (CASES_MAX, 50_000));
+        assert_eq!(tests.cases.iter().filter(|case| case.status.is_bad()).count(), 2);
+        assert_eq!((tests.counts().total(), tests.counts().bad()), (100_000, 2));
     }
 
     #[test]

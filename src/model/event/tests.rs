@@ -168,20 +168,6 @@ impl Case {
 }
 
 impl Tests {
-    /// Takes a case in, counts it, and keeps it unless [`CASES_MAX`] are kept. A failure then takes
-    /// the place of one that passed or was skipped.
-    pub fn push(&mut self, case: Case) {
-        self.counts.get_or_insert_default().add(case.status);
-        if self.cases.len() < CASES_MAX {
-            self.cases.push(case);
-        } else if case.status.is_bad()
-            && let Some(place) = self.cases.iter().rposition(|kept| !kept.status.is_bad())
-        {
-            self.cases.remove(place);
-            self.cases.push(case);
-        }
-    }
-
     /// Of all cases, also of those that are not listed.
     pub fn counts(&self) -> Counts {
         self.counts.unwrap_or_else(|| {
