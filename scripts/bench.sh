@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# What the daemon costs: a JUnit report of 500 MB (benches/junit/main.rs), and a
-# thousand deployments every second, beside prometheus-blackbox-exporter
+# What the daemon costs: a JUnit report of 500 MB (benches/junit/main.rs), events
+# over HTTP beside a bare loop (benches/events/main.rs), and a thousand deployments every second, beside prometheus-blackbox-exporter
 # (benches/fleet/main.rs). Loopback only.
 #
 #   BENCH_JUNIT_MB=50  a smaller report
+#   BENCH_EVENTS_SECONDS=2  BENCH_EVENTS_RUNS=1  a shorter look
 #   BENCH_SECONDS=10   a shorter look; the figures of record take 60
 #   BENCH_LEGS=ours    only some of: ours, blackbox, wake-up
 #   BENCH_KEEP=DIR     keep the stores, logs and what the collector received
@@ -16,4 +17,5 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # The target alone holds more sockets than the usual soft limit allows.
 ulimit -n "$(ulimit -Hn)"
 cargo bench --quiet --bench junit
+cargo bench --quiet --bench events
 exec cargo bench --quiet --bench fleet -- "$@"
