@@ -16,6 +16,7 @@ mod reader;
 mod request;
 mod suite;
 mod surroundings;
+mod tokens;
 mod value;
 mod yaml;
 
@@ -27,6 +28,7 @@ use std::sync::Arc;
 
 pub use env::Env;
 pub use problem::{Problem, Problems};
+pub use tokens::{Tokens, tokens};
 pub use value::parse_size;
 
 use crate::model::{Deployment, Suite};

@@ -7,10 +7,12 @@
 mod deployment;
 mod event;
 mod ids;
+mod origin;
 mod sample;
 mod schedule;
 mod suite;
 mod template;
+mod token;
 mod version;
 
 pub use deployment::{Deployment, Flavour, Secret, Tls};
@@ -20,10 +22,12 @@ pub use event::{
     TraceParent, Usage, truncate,
 };
 pub use ids::{RoundId, SpanId, TraceId};
+pub use origin::is_own_origin;
 pub use sample::{Attempt, ErrorType, Outcome, Phase, Phases, Round, Run, Sample};
 pub use schedule::{Schedule, ScheduleError};
 pub use suite::{
     Budget, Capture, Check, Expected, JsonKind, Method, Redirects, Request, StatusSet, Suite, Variant,
 };
 pub use template::{Template, TemplateError};
+pub use token::{Scope, Token};
 pub use version::{Version, VersionRange};

@@ -1,6 +1,5 @@
 //! The JSON API. Everything is read-only but the two routes that look after refused telemetry.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +7,6 @@ use axum::Json;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::header::{CONTENT_TYPE, HOST, ORIGIN};
-use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -23,7 +21,7 @@ use super::health::{LaneHealth, Trouble};
 use super::matrix::{Deployment, OutcomeName, detail};
 use super::problem::{Document, Problem};
 use super::view::Overview;
-use crate::model::{ErrorType, Flavour, Outcome, TraceId};
+use crate::model::{ErrorType, Flavour, Outcome, TraceId, is_own_origin};
 use crate::store::Change;
 
 const FAILURES_DEFAULT: u32 = 100;
@@ -225,23 +223,10 @@ async fn change(app: &App, change: Change) -> Result<Json<Touched>, Problem> {
     Ok(Json(Touched { touched }))
 }
 
-/// Whether a page of this daemon asks. That Origin and Host are equal does not say so by itself: who
-/// owns `evil.example` can point it at 127.0.0.1 once a browser has loaded its page (DNS rebinding),
-/// and the browser then names it in both. An address or `localhost` cannot be pointed elsewhere, so
-/// only these may change anything. Behind a proxy with a name, use the command line.
+/// Whether a page of this daemon asks. Behind a proxy with a name, use the command line.
 fn is_own(origin: &HeaderValue, headers: &HeaderMap) -> bool {
-    let origin = origin.to_str().ok().and_then(|origin| Some(origin.split_once("://")?.1));
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    origin.is_some() && origin == host && host.is_some_and(is_fixed)
-}
-
-/// Whether no name server has a say in where this Host leads.
-fn is_fixed(host: &str) -> bool {
-    host.parse::<Authority>().is_ok_and(|authority| {
-        let host = authority.host();
-        let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-        host.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
-    })
+    origin.to_str().is_ok_and(|origin| is_own_origin(origin, host))
 }
 
 /// Refuses what a page of another web site could send: a browser adds its Origin to every POST, and
@@ -311,21 +296,4 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response {
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { ready, reasons, notes })).into_response()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_addresses_and_localhost_are_beyond_the_reach_of_name_servers() {
-        for host in ["127.0.0.1", "127.0.0.1:8787", "[::1]:8787", "10.1.2.3:80", "localhost", "LocalHost:80"]
-        {
-            assert!(is_fixed(host), "{host}");
-        }
-        for host in ["evil.example", "127.0.0.1.evil.example:80", "127.0.0.1@evil.example", "localhost.", ""]
-        {
-            assert!(!is_fixed(host), "{host}");
-        }
-    }
 }
