@@ -49,6 +49,7 @@ impl Demo {
             process: resource(&uuid::Uuid::new_v4().to_string(), &env)?,
             title: "demo: stand-ins, not real Cachet".to_owned(),
             export,
+            tokens: None,
         };
         block_on(async {
             let level = global.log.as_deref().or(Some("warn"));

@@ -1,6 +1,7 @@
 //! `serve`: the daemon.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -8,7 +9,7 @@ use clap::Args;
 use super::{Global, block_on, exit};
 use crate::clock::Clock;
 use crate::config::Env;
-use crate::daemon::{Daemon, Reloader, Settings, resource};
+use crate::daemon::{Daemon, Reloader, Settings, TokensFile, resource};
 use crate::store::Retention;
 
 #[derive(Debug, Args)]
@@ -31,6 +32,16 @@ pub(super) struct Serve {
     /// How often metrics are published
     #[arg(long, env = "CACHETSCOPE_PUBLISH_EVERY", value_name = "TIME", default_value = "15s", value_parser = parse_period)]
     publish_every: Duration,
+    /// Who may send events: a YAML list of `{name, token | sha256, scopes}`. Without it everyone on
+    /// this machine may, and nobody when the address is beyond loopback
+    #[arg(long, env = "CACHETSCOPE_TOKENS_FILE", value_name = "FILE")]
+    tokens_file: Option<PathBuf>,
+}
+
+/// A systemd unit hands the tokens over as a credential, without any flag.
+fn credential(env: &Env) -> Option<PathBuf> {
+    let file = PathBuf::from(env.get("CREDENTIALS_DIRECTORY")?).join("tokens");
+    file.exists().then_some(file)
 }
 
 fn parse_period(text: &str) -> Result<Duration, String> {
@@ -45,6 +56,10 @@ impl Serve {
     pub fn run(self, global: &Global, env: Env) -> anyhow::Result<u8> {
         let config = global.load(&env)?;
         for note in &config.notes {
+            eprintln!("note: {note}");
+        }
+        let tokens = self.tokens_file.or_else(|| credential(&env)).map(TokensFile::read).transpose()?;
+        for note in tokens.iter().flat_map(TokensFile::notes) {
             eprintln!("note: {note}");
         }
         let reloader = Reloader::new(global.config.clone(), env.clone(), &config);
@@ -64,6 +79,7 @@ impl Serve {
             process: process.clone(),
             title: String::new(),
             export: true,
+            tokens,
         };
         block_on(async {
             let telemetry = crate::telemetry::start(

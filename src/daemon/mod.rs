@@ -4,10 +4,13 @@
 //! is bound. Shutdown: no new rounds → those under way end, with a deadline → one last snapshot →
 //! one last export, with a deadline → the store closes; what is undelivered waits there.
 
+mod notices;
 mod reload;
 mod rounds;
+mod tokens;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -20,12 +23,14 @@ use crate::clock::Clock;
 use crate::config::{Config, Env};
 use crate::exporter::{self, Exporter, Transport};
 use crate::http::Client;
+use crate::ingest;
 use crate::otlp::Resource;
 use crate::page;
-use crate::publisher::Publisher;
+use crate::publisher::{Intake, Publisher};
 use crate::store::{Change, Location, Retention, Store};
 pub use reload::Reloader;
 pub use rounds::Rounds;
+pub use tokens::TokensFile;
 
 /// How long rounds that are under way may take to end; then they skip what they have not asked yet.
 /// With the deadlines below, and that of the daemon's own log, this stays within the ten seconds
@@ -58,6 +63,8 @@ pub struct Settings {
     pub title: String,
     /// Whether anything is sent at all.
     pub export: bool,
+    /// Who may tell events; without it everyone on this machine may, if `listen` is on loopback.
+    pub tokens: Option<TokensFile>,
 }
 
 /// Who speaks, with what the environment says of it; `instance` is the store's UUID for facts about
@@ -109,23 +116,34 @@ impl Daemon {
 
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let (notices, notices_seen) = tokio::sync::watch::channel(Vec::new());
+        let (notices, notices_seen) = notices::Notices::new();
         let client = Client::new(clock.clone());
         let rounds = Rounds::new(store.clone(), client, clock.clone(), fleet_resource.clone());
         rounds.set(config).await?;
         tasks.spawn(rounds.clone().run(stop.clone()));
         if let Some((reloader, hangup)) = reloader {
-            tasks.spawn(reloader.run(hangup, rounds.clone(), notices, stop.clone()));
+            tasks.spawn(reloader.run(hangup, rounds.clone(), notices.clone(), stop.clone()));
         }
+        let access = tokens::access(settings.tokens, address, notices, &tasks, &stop)?;
+        let intake = Arc::new(Intake::new());
+        let ingest = ingest::router(ingest::State {
+            store: store.clone(),
+            clock: clock.clone(),
+            resource: fleet_resource.clone(),
+            intake: intake.clone(),
+            access,
+            outbox_bytes_max: settings.outbox_bytes_max,
+        });
 
         let state = page::State {
             store: store.clone(),
             clock: clock.clone(),
             notices: notices_seen,
             title: settings.title,
+            document: ingest::openapi(),
         };
-        let served =
-            axum::serve(listener, page::router(state)).with_graceful_shutdown(stop.clone().cancelled_owned());
+        let served = axum::serve(listener, page::router(state).merge(ingest))
+            .with_graceful_shutdown(stop.clone().cancelled_owned());
         tasks.spawn(async move {
             if let Err(error) = served.await {
                 tracing::error!(%error, "the HTTP server ended");
@@ -134,7 +152,8 @@ impl Daemon {
 
         let exporter = Exporter::new(store.clone(), transport, clock.clone());
         let publisher =
-            Publisher::new(store.clone(), exporter.clone(), clock.clone(), fleet_resource, settings.process);
+            Publisher::new(store.clone(), exporter.clone(), clock.clone(), fleet_resource, settings.process)
+                .counting(intake);
         let publishing = tokio::spawn(publish(
             publisher,
             store.clone(),

@@ -7,15 +7,15 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::Signal;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Rounds;
+use super::notices::{Notices, Subject};
 use crate::config::{self, Config, Env, Source};
 
 /// Files are looked at this often. Looking is cheap, and unlike kernel notifications it also sees
 /// what changes behind a mounted volume's symbolic links.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 pub struct Reloader {
     /// `None` for the default folder, which may be missing.
@@ -27,14 +27,14 @@ pub struct Reloader {
 
 /// What tells that a file changed, without reading it.
 #[derive(Debug, PartialEq, Eq)]
-struct Mark {
+pub(super) struct Mark {
     file: PathBuf,
     state: Option<(u64, Option<SystemTime>)>,
 }
 
 /// At the files, and at all that lies in those that are folders: a file that was broken when it came
 /// is not among those of the configuration in force, and must be seen when it is mended.
-fn look(files: &[PathBuf]) -> Vec<Mark> {
+pub(super) fn look(files: &[PathBuf]) -> Vec<Mark> {
     let within = files.iter().filter_map(|file| std::fs::read_dir(file).ok()).flatten().flatten();
     let mut all: Vec<PathBuf> = files.iter().cloned().chain(within.map(|entry| entry.path())).collect();
     all.sort();
@@ -54,11 +54,11 @@ impl Reloader {
     }
 
     /// Until stopped.
-    pub async fn run(
+    pub(super) async fn run(
         mut self,
         mut hangup: Signal,
         rounds: Rounds,
-        notices: watch::Sender<Vec<String>>,
+        notices: Notices,
         stop: CancellationToken,
     ) {
         loop {
@@ -72,7 +72,7 @@ impl Reloader {
                 continue;
             }
             self.seen = seen;
-            notices.send_replace(self.reload(&rounds).await);
+            notices.set(Subject::Configuration, self.reload(&rounds).await);
         }
     }
 

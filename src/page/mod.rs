@@ -53,6 +53,8 @@ pub struct State {
     pub notices: watch::Receiver<Vec<String>>,
     /// Which fleet this is: its environment, or that it is a demonstration.
     pub title: String,
+    /// What else is served beside the page, for the document of the API.
+    pub document: utoipa::openapi::OpenApi,
 }
 
 /// What every handler sees.
@@ -61,13 +63,15 @@ struct App {
     store: Store,
     clock: Clock,
     notices: watch::Receiver<Vec<String>>,
+    document: utoipa::openapi::OpenApi,
 }
 
 /// Everything that is served to people and programs, with its headers.
 pub fn router(state: State) -> Router {
-    let State { store, clock, notices, title } = state;
+    let State { store, clock, notices, title, document } = state;
     let board = Board::new(store.clone(), clock.clone(), title);
-    let app = Arc::new(App { board, store, clock, notices });
+    let document = openapi::document(document);
+    let app = Arc::new(App { board, store, clock, notices, document });
     let always = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value))
     };
@@ -82,7 +86,7 @@ pub fn router(state: State) -> Router {
         .route("/api/v1/outbox", get(api::outbox))
         .route("/api/v1/outbox/retry", post(api::retry))
         .route("/api/v1/outbox/drop", post(api::drop_refused))
-        .route("/api/v1/openapi.json", get(openapi::document))
+        .route("/api/v1/openapi.json", get(openapi::serve))
         .route("/healthz", get(api::healthz))
         .route("/readyz", get(api::readyz))
         .fallback(not_found)

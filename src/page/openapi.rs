@@ -1,9 +1,12 @@
 //! The OpenAPI document of the JSON API, made from the very types that are served.
 
+use std::sync::Arc;
+
 use axum::Json;
+use axum::extract::State;
 use utoipa::OpenApi;
 
-use super::api;
+use super::{App, api};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -27,6 +30,13 @@ use super::api;
 )]
 struct Document;
 
-pub async fn document() -> Json<utoipa::openapi::OpenApi> {
-    Json(Document::openapi())
+/// The whole document: with what others serve beside the page.
+pub fn document(others: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+    let mut document = Document::openapi();
+    document.merge(others);
+    document
+}
+
+pub async fn serve(State(app): State<Arc<App>>) -> Json<utoipa::openapi::OpenApi> {
+    Json(app.document.clone())
 }

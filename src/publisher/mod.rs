@@ -8,6 +8,7 @@ mod event;
 mod record;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -42,6 +43,7 @@ pub struct Publisher {
     /// Of facts about this process.
     process: Resource,
     started: Timestamp,
+    intake: Option<Arc<Intake>>,
     thinned: u64,
     dropped: u64,
     medians: (Option<Timestamp>, Medians),
@@ -73,12 +75,19 @@ impl Publisher {
             fleet,
             process,
             started,
+            intake: None,
             thinned: 0,
             dropped: 0,
             medians: (None, Medians::new()),
             published: HashSet::new(),
             history: None,
         }
+    }
+
+    /// Publishes these counts too, from now on.
+    pub fn counting(mut self, intake: Arc<Intake>) -> Self {
+        self.intake = Some(intake);
+        self
     }
 
     /// Data points thinned out of a backlog, and items dropped at the outbox's limit.
@@ -245,6 +254,20 @@ impl Publisher {
             (&names::RUNS_DROPPED, self.store.health().dropped_runs()),
         ] {
             batch.counter(metric, Attributes::new(), self.started, now, integer(value));
+        }
+        if let Some(intake) = &self.intake {
+            // Each from 0 on: a counter that is first seen at 1 has no increase.
+            let rejected = intake.rejected.iter().map(|(status, count)| {
+                let attributes = vec![(names::STATUS.into(), i64::from(*status).into())];
+                (&names::EVENTS_REJECTED, attributes, count)
+            });
+            let plain = [
+                (&names::EVENTS_DUPLICATE, Attributes::new(), &intake.duplicates),
+                (&names::EVENTS_REFUSED, Attributes::new(), &intake.refused),
+            ];
+            for (metric, attributes, counter) in plain.into_iter().chain(rejected) {
+                batch.counter(metric, attributes, self.started, now, integer(count(counter)));
+            }
         }
         let point = HistogramPoint {
             start: self.started,

@@ -20,18 +20,18 @@ struct Served {
     address: SocketAddr,
 }
 
-struct Answer {
-    status: StatusCode,
-    headers: reqwest::header::HeaderMap,
-    body: String,
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: reqwest::header::HeaderMap,
+    pub body: String,
 }
 
 impl Answer {
-    fn header(&self, name: impl reqwest::header::AsHeaderName) -> &str {
+    pub fn header(&self, name: impl reqwest::header::AsHeaderName) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e} in {}", self.body))
     }
 }
@@ -70,7 +70,7 @@ impl Served {
     }
 }
 
-async fn send(request: RequestBuilder) -> Answer {
+pub async fn send(request: RequestBuilder) -> Answer {
     let answer = request.send().await.unwrap();
     let (status, headers) = (answer.status(), answer.headers().clone());
     Answer { status, headers, body: answer.text().await.unwrap() }
@@ -194,7 +194,10 @@ async fn the_openapi_document_matches_what_is_served() {
     let mut schemas = document["components"].clone();
     forbid_unknown(&mut schemas);
 
+    // What is about events is held against its own server (`ingest`).
     let paths: BTreeSet<&str> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+    let paths: BTreeSet<&str> =
+        paths.into_iter().filter(|path| !path.starts_with("/api/v1/events")).collect();
     let expected = [
         "/api/v1/deployments",
         "/api/v1/deployments/{name}/requests",
@@ -209,6 +212,9 @@ async fn the_openapi_document_matches_what_is_served() {
     assert_eq!(paths, BTreeSet::from(expected));
 
     for (path, methods) in document["paths"].as_object().unwrap() {
+        if !paths.contains(path.as_str()) {
+            continue;
+        }
         for (method, operation) in methods.as_object().unwrap() {
             let good = path.replace("{name}", "cachet-2.3-mariadb");
             let mut answers = match method.as_str() {
@@ -220,27 +226,30 @@ async fn the_openapi_document_matches_what_is_served() {
             }
             assert_eq!(answers[0].status, StatusCode::OK, "{path}");
             for answer in answers {
-                let content = &operation["responses"][answer.status.as_str()]["content"];
-                let media = answer.header(CONTENT_TYPE).split(';').next().unwrap();
-                let schema = &content[media]["schema"];
-                assert!(schema.is_object(), "{path}: {} {media} is not documented", answer.status);
-                if media.ends_with("json") {
-                    let mut schema = schema.clone();
-                    schema["components"] = schemas.clone();
-                    let validator = jsonschema::validator_for(&schema).unwrap();
-                    let value = answer.json();
-                    let errors: Vec<String> = validator
-                        .iter_errors(&value)
-                        .map(|e| format!("{}: {e}", e.instance_path()))
-                        .collect();
-                    assert_eq!(errors, [""; 0], "{path} {}", answer.status);
-                }
+                assert_documented(path, operation, &schemas, &answer);
             }
         }
     }
 }
 
-fn forbid_unknown(schema: &mut Value) {
+/// Status, media type and body of an answer are as the document says, and nothing more.
+pub fn assert_documented(path: &str, operation: &Value, schemas: &Value, answer: &Answer) {
+    let content = &operation["responses"][answer.status.as_str()]["content"];
+    let media = answer.header(CONTENT_TYPE).split(';').next().unwrap();
+    let schema = &content[media]["schema"];
+    assert!(schema.is_object(), "{path}: {} {media} is not documented", answer.status);
+    if media.ends_with("json") {
+        let mut schema = schema.clone();
+        schema["components"] = schemas.clone();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let value = answer.json();
+        let errors: Vec<String> =
+            validator.iter_errors(&value).map(|e| format!("{}: {e}", e.instance_path())).collect();
+        assert_eq!(errors, [""; 0], "{path} {}", answer.status);
+    }
+}
+
+pub fn forbid_unknown(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
             object.values_mut().for_each(forbid_unknown);

@@ -239,6 +239,7 @@ impl Fleet {
             clock: self.clock.clone(),
             notices,
             title: title.into(),
+            document: cachetscope::ingest::openapi(),
         };
         (page::router(state), sender)
     }

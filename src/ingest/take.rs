@@ -1,0 +1,154 @@
+//! Events into the store: one commit for all of a request, and the answer only after it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::App;
+use super::answer::{Named, RefusedEvent, Taken};
+use super::auth::Bearer;
+use super::body::Weight;
+use super::identity::Identity;
+use super::parse::Judged;
+use super::problem::Problem;
+use crate::clock::Timestamp;
+use crate::model::{Event, EventKind, Refusal, Scope, TraceParent};
+use crate::publisher::facts_of_event;
+use crate::store::{EventFacts, Recorded, event_key};
+
+/// How long a request waits for its commit.
+const COMMIT_WITHIN: Duration = Duration::from_secs(10);
+
+/// An event with what the store knows of it.
+struct Known {
+    event: Event,
+    began: Option<Timestamp>,
+    links: Vec<TraceParent>,
+}
+
+/// Work that may take a while goes to a thread that may block.
+pub(super) async fn apart<T: Send + 'static>(
+    heavy: bool,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    if !heavy {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        tracing::error!(%error, "the reading of a request ended early");
+        Problem::BadRequest("the request could not be read; the daemon's log says why".into())
+    })
+}
+
+/// Records what can be kept, and says what became of each. `weight` is held until the commit, even
+/// when nobody waits for it any more.
+pub(super) async fn take(
+    app: &Arc<App>,
+    judged: Vec<Judged>,
+    bearer: &Bearer,
+    weight: Weight,
+    heavy: bool,
+) -> Result<Taken, Problem> {
+    let mut taken = Taken::default();
+    let mut valid = Vec::new();
+    let mut forbidden = None;
+    for (index, judged) in judged {
+        match judged {
+            Ok(event) => match bearer.lacks(Scope::of(event.kind())) {
+                None => valid.push((index, event)),
+                Some(words) => {
+                    let problems = vec![Refusal { field: String::new(), message: words.clone() }];
+                    forbidden = Some(words);
+                    taken.refused.push(RefusedEvent { index, identity: Identity::from(&event), problems });
+                }
+            },
+            Err(refused) => taken.refused.push(*refused),
+        }
+    }
+    match forbidden {
+        Some(words) if valid.is_empty() => return Err(Problem::Forbidden(format!("this {words}"))),
+        _ => {}
+    }
+    app.intake.refused.fetch_add(taken.refused.len() as u64, Ordering::Relaxed);
+    if valid.is_empty() {
+        return Ok(taken);
+    }
+    let named: Vec<Named> =
+        valid.iter().map(|(index, event)| Named { index: *index, identity: Identity::from(event) }).collect();
+    let known = look_up(app, valid.into_iter().map(|(_, event)| event).collect()).await?;
+    let (received, resource) = (app.clock.now(), app.resource.clone());
+    let facts: Vec<EventFacts> = apart(heavy, move || {
+        known
+            .into_iter()
+            .map(|known| facts_of_event(known.event, received, known.began, &known.links, &resource))
+            .collect::<Result<_, _>>()
+    })
+    .await?
+    .map_err(|error| Problem::BadRequest(format!("an event could not be written as JSON: {error}")))?;
+    for (named, recorded) in named.into_iter().zip(record(app, facts, weight).await?) {
+        match recorded {
+            Recorded::New | Recorded::Completed | Recorded::Corrected => taken.accepted += 1,
+            Recorded::Duplicate { differs } => {
+                taken.duplicates += 1;
+                taken.differing.extend(differs.then_some(named));
+            }
+        }
+    }
+    app.intake.duplicates.fetch_add(taken.duplicates, Ordering::Relaxed);
+    Ok(taken)
+}
+
+/// When each began, where an event tells of its end only, and what made the image that a deployment
+/// runs.
+async fn look_up(app: &App, events: Vec<Event>) -> Result<Vec<Known>, Problem> {
+    let mut began_here: HashMap<i64, Timestamp> = HashMap::new();
+    let mut known = Vec::with_capacity(events.len());
+    for event in events {
+        let mut began = None;
+        if event.finished.is_none() {
+            began_here.extend(event.started.map(|started| (event_key(&event), started)));
+        } else if event.started.is_none() {
+            began = match began_here.get(&event_key(&event)) {
+                Some(began) => Some(*began),
+                None => app.store.began(&event).await?,
+            };
+        }
+        let digest = event.digest.as_deref().filter(|_| event.kind() == EventKind::Deploy);
+        let mut links = Vec::new();
+        if let Some(digest) = digest
+            && let Some(image) = app.store.event_of_image(digest).await?
+            && image.event.trace() != event.trace()
+        {
+            links.push(image.event.as_parent());
+        }
+        known.push(Known { event, began, links });
+    }
+    Ok(known)
+}
+
+/// Goes on when the client has gone, so that the commit is told of inside, and the memory is paid for
+/// until then.
+async fn record(app: &App, facts: Vec<EventFacts>, weight: Weight) -> Result<Vec<Recorded>, Problem> {
+    let store = app.store.clone();
+    let recording = tokio::spawn(async move {
+        let recorded = store.record(facts).await;
+        drop(weight);
+        recorded
+    });
+    match tokio::time::timeout(COMMIT_WITHIN, recording).await {
+        Ok(Ok(recorded)) => Ok(recorded?),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the recording of events ended early");
+            Err(Problem::Busy("the events may not have been kept; send them again".into(), 1))
+        }
+        Err(_) => Err(Problem::Busy(
+            format!(
+                "the events were not on the disk within {} s; they may still get there, and sending them again \
+                 is safe",
+                COMMIT_WITHIN.as_secs()
+            ),
+            10,
+        )),
+    }
+}
