@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo test lint check-collector kill-test outage-test fuzz bench deny parts
+.PHONY: help build demo test lint check-collector kill-test outage-test fuzz api-test bench deny parts
 
 # $(call with-parts,test): tells the commands after it where the real parts are.
 with-parts = parts=$$(scripts/real-parts.sh $(1)); eval "$$parts";
@@ -41,6 +41,9 @@ outage-test: ## 100,000 spans wait for the collector, then all arrive within lit
 
 fuzz: ## mutated JUnit reports for ten minutes
 	CACHETSCOPE_FUZZ_SECONDS=$${CACHETSCOPE_FUZZ_SECONDS:-600} cargo test --test it junit_fuzz:: -- --nocapture
+
+api-test: ## hold the API against its OpenAPI document, with Schemathesis from PyPI; EXAMPLES=30
+	@scripts/api-test.sh
 
 bench: ## JUnit XML in MB/s; 1,000 deployments a second, beside prometheus-blackbox-exporter
 	@$(call with-parts,bench) scripts/bench.sh
