@@ -293,6 +293,7 @@ pub(crate) fn any_event(number: BoxedStrategy<f64>) -> impl Strategy<Value = Eve
                 environment: text(),
                 deployment: text(),
                 digest: text(),
+                inferred: false,
                 tests,
                 deploy,
                 load,
