@@ -16,8 +16,8 @@ use cachetscope::store::{
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 use sqlx::Connection as _;
+use sqlx::SqlSafeStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 use crate::parts::facts::{self, START, after};
 use crate::parts::home::{Home, drain, waiting};
