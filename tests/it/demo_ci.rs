@@ -283,3 +283,28 @@ async fn small_runs_appear_step_by_step_and_deploy_rebuilds() {
     // The story of the past stays as it is.
     assert_eq!(suite(&history, "pest", "3.x").newly_failing.len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_demo_is_fed_with_the_past_and_then_with_what_begins() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::system();
+    let store = Store::open(&Location::File(folder.path().join("demo.db")), &clock).await.unwrap();
+    let resource = Resource::new(store.id(), None, None).unwrap();
+    let mut changed = store.events_changed();
+    let feeding = tokio::spawn(ci::feed(store.clone(), clock.clone(), resource, SEED));
+    let begun = async {
+        loop {
+            let history = History::read(&store, clock.now()).await.unwrap();
+            if history.under_way.iter().any(|row| row.event.pipeline == "cachet/2.4") {
+                return history;
+            }
+            changed.changed().await.unwrap();
+        }
+    };
+    let history = tokio::time::timeout(Duration::from_secs(60), begun).await.unwrap();
+    assert_eq!(suite(&history, "pest", "3.x").newly_failing.len(), 1);
+    assert_eq!(history.loads.len(), 9);
+    feeding.abort();
+    assert!(feeding.await.unwrap_err().is_cancelled(), "it goes on until it is stopped");
+    store.close().await;
+}

@@ -565,3 +565,48 @@ async fn a_store_of_the_first_schema_keeps_its_data(home: Home) {
     let taken = store.change(Change::Limit { bytes_max: 0 }).await.unwrap();
     assert_eq!((taken, spans(&store).await.len()), (2, 2), "what was there may go, the new event stays");
 }
+
+/// Only a file has a size that deleting brings down.
+#[tokio::test]
+async fn a_file_that_is_too_large_loses_its_oldest_results() {
+    let home = Home::sqlite();
+    let store = home.open().await;
+    let keys: Vec<i64> = (0..6).map(|run| event_key(&large(run))).collect();
+    for run in 0..6 {
+        record(&store, &[large(run)]).await;
+    }
+    drain(&store, Lane::Traces).await;
+    drain(&store, Lane::Logs).await;
+    let used = async || {
+        let pages = home.number("PRAGMA page_count").await - home.number("PRAGMA freelist_count").await;
+        u64::try_from(pages * home.number("PRAGMA page_size").await).unwrap()
+    };
+    let half = Retention { bytes_max: used().await / 2, ..retention() };
+    let mut gone = 0;
+    loop {
+        let change = Change::Retain { retention: half.clone(), now: after(3_600) };
+        let forgotten = store.change(change).await.unwrap();
+        if forgotten == 0 {
+            break;
+        }
+        gone += forgotten;
+    }
+    let mut left = Vec::new();
+    for key in &keys {
+        left.push(store.test_results(&[*key], 10_000).await.unwrap().len());
+    }
+    assert_eq!(gone as usize, 6 * 2_000 - left.iter().sum::<usize>());
+    assert!(gone > 0 && left[5] == 2_000, "the newest stay: {left:?}");
+    assert!(left.is_sorted(), "the oldest went first: {left:?}");
+    assert!(used().await <= half.bytes_max, "{} of {}", used().await, half.bytes_max);
+    assert_eq!(home.number("SELECT COUNT(*) FROM events").await, 6);
+}
+
+/// A run of 2,000 cases with a message each.
+fn large(run: i64) -> Event {
+    let case = |n| Case {
+        message: Some("Failed asserting that 500 is identical to 200. ".repeat(10)),
+        ..case(&format!("case {n}"), CaseStatus::Fail)
+    };
+    tests(&run.to_string(), 60 + run, (0..2_000).map(case).collect())
+}
