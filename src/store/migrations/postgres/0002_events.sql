@@ -17,7 +17,7 @@ CREATE TABLE events (
     finished_ns BIGINT,
     received_ns BIGINT NOT NULL,
     -- Rows of test_results; 0 once they are too old to keep.
-    results BIGINT NOT NULL,
+    results BIGINT NOT NULL DEFAULT 0,
     -- Hash of the whole event: tells whether one of the same identity says the same.
     content BYTEA NOT NULL,
     -- The event as JSON, without its test cases.
