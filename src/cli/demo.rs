@@ -1,4 +1,5 @@
-//! `demo`: everything in one process with stand-in deployments, on a store that is thrown away.
+//! `demo`: everything in one process with stand-in deployments and a made-up CI, on a store that is thrown
+//! away.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -59,7 +60,14 @@ impl Demo {
             let fleet = stand_ins.deployments().iter().cloned().map(Arc::new).collect();
             let suites = shipped.suites.iter().filter(reads_only).map(hurried).collect();
             let config = Config { suites, fleet, ..Config::default() };
-            let daemon = Daemon::start(settings, config, None, clock).await?;
+            let daemon = Daemon::start(settings, config, None, clock.clone()).await?;
+            let speaker = resource(daemon.store().id(), &env)?;
+            let feed = crate::demo::ci::feed(daemon.store().clone(), clock, speaker, self.seed);
+            let feeding = tokio::spawn(async move {
+                if let Err(error) = feed.await {
+                    tracing::warn!(%error, "the demo tells no more of CI");
+                }
+            });
             let telemetry_goes = match export {
                 true => "sent to the collector of OTEL_EXPORTER_OTLP_ENDPOINT",
                 false => "kept in the outbox; set OTEL_EXPORTER_OTLP_ENDPOINT to send it",
@@ -71,10 +79,12 @@ impl Demo {
             super::print(&format!(
                 "page:      http://{}\n\
                  probing:   {} stand-in deployments (not real Cachet), a round every {ROUND_EVERY:?}\n\
+                 CI:        ten days of made-up history, a small run every {:?}\n\
                  telemetry: {telemetry_goes}\n\
                  stops:     {stops}\n",
                 daemon.address(),
-                stand_ins.deployments().len()
+                stand_ins.deployments().len(),
+                crate::demo::ci::LIVE_EVERY
             ))?;
             let length = self.length;
             let elapsed = async move {
@@ -87,6 +97,7 @@ impl Demo {
                 () = elapsed => {}
                 stopped = stop_signal() => stopped?,
             }
+            feeding.abort();
             daemon.shut_down().await;
             stand_ins.shutdown().await;
             telemetry.shut_down().await;

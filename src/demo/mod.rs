@@ -8,10 +8,11 @@
 //! - 2.4.1 on PostgreSQL is in trouble for 40 s from the start, and once in every five minutes
 //!   after that: `incidents` fail with 500, `metrics` take 700 ms longer.
 //!
-//! The same seed gives the same latencies and the same moments of trouble. This module depends on
-//! the vocabulary alone; whoever runs the demo decides what is asked of the fleet, and when.
+//! The same seed gives the same latencies and the same moments of trouble. Whoever runs the demo decides
+//! what is asked of the fleet, and when. What CI tells of it is in [`ci`].
 
 mod api;
+pub mod ci;
 mod data;
 mod standin;
 mod v2;
@@ -86,7 +87,9 @@ pub async fn start_fleet(seed: u64, clock: &Clock) -> Result<Fleet, StartError> 
             };
             let stand_in =
                 StandIn::start(kind).await.map_err(|source| StartError { name: name.clone(), source })?;
-            fleet.deployments.push(deployment(name, version, flavour, &stand_in));
+            let mut deployment = deployment(name, version, flavour, &stand_in);
+            ci::complete(&mut deployment);
+            fleet.deployments.push(deployment);
             fleet.stand_ins.push(stand_in);
         }
     }

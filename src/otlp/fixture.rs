@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+pub(crate) use super::events::fixture as events;
 use super::{Resource, names};
 use crate::clock::Timestamp;
 use crate::model::{

@@ -110,3 +110,129 @@ fn labels(version: &Version, deployment: &str, environment: &str, db: Flavour) -
 fn unix_seconds(at: Timestamp) -> f64 {
     at.0 as f64 / 1e9
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Reading;
+    use crate::model::{CiResult, Counts, Event, EventRow, ResultRow};
+    use crate::otlp::Value;
+    use crate::otlp::fixture::events::{after, deploy, load, tests};
+
+    /// An event that began so many seconds after the beginning, and took a minute.
+    fn row(key: i64, began: i64, mut event: Event) -> EventRow {
+        event.run = key.to_string();
+        (event.started, event.finished) = (Some(after(began)), Some(after(began + 60)));
+        EventRow { key, started: after(began), received: after(began), event }
+    }
+
+    fn result(event: i64, name: &str, status: CaseStatus) -> ResultRow {
+        ResultRow {
+            event,
+            case: name.len() as i64,
+            class: String::new(),
+            name: name.to_owned(),
+            status,
+            mark: None,
+            seconds: None,
+            message: None,
+        }
+    }
+
+    /// Two runs of tests on one commit, of which the second fails newly; two versions deployed and
+    /// under load, the newer one slower.
+    fn reading() -> Reading {
+        let mut passed = tests();
+        passed.tests.as_mut().unwrap().counts = Some(Counts { pass: 4, ..Counts::default() });
+        let older = |mut event: Event| {
+            event.version = Version::parse("2.4.1");
+            event.deployment = Some("cachet-2".to_owned());
+            event.digest = Some("sha256:old".to_owned());
+            event.result = Some(CiResult::Success);
+            event
+        };
+        let mut old_deploy = row(3, 0, older(deploy()));
+        old_deploy.event.finished = Some(after(48));
+        let mut old_load = older(load());
+        let mut new_load = load();
+        for (load, throughput, slowest) in [(&mut old_load, 125.0, 0.16), (&mut new_load, 100.0, 0.2)] {
+            let load = load.load.as_mut().unwrap();
+            load.statuses.clear();
+            load.throughput = throughput;
+            load.latency[1].seconds = slowest;
+        }
+        Reading {
+            tests: vec![row(2, 600, tests()), row(1, 0, passed)],
+            doubtful: vec![result(2, "creates", CaseStatus::Fail), result(1, "creates", CaseStatus::Pass)],
+            deploys: vec![row(4, 700, deploy()), old_deploy],
+            loads: vec![row(6, 900, new_load), row(5, 100, old_load)],
+            ..Reading::default()
+        }
+    }
+
+    fn told(gauges: &[Gauge]) -> String {
+        let line = |gauge: &Gauge| {
+            let labels = gauge.attributes.iter().map(|(name, value)| match value {
+                Value::Text(text) => format!("{name}={text}"),
+                other => panic!("a label that is no text: {other:?}"),
+            });
+            let labels = labels.collect::<Vec<_>>().join(" ");
+            let value = match gauge.value {
+                Number::Int(n) => n.to_string(),
+                Number::Float(n) => format!("{n:.3}"),
+            };
+            format!("{} {value} {labels}", gauge.metric.name)
+        };
+        gauges.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn a_small_history_as_gauges() {
+        insta::assert_snapshot!("gauges", told(&gauges(&History::of(reading()))));
+    }
+
+    #[test]
+    fn nothing_known_is_no_gauge() {
+        assert!(gauges(&History::default()).is_empty());
+    }
+
+    #[test]
+    fn a_series_is_published_once_however_often_something_ran() {
+        let mut reading = reading();
+        let again = |row: &EventRow, key: i64| {
+            let mut row = EventRow { key, ..row.clone() };
+            row.event.run = key.to_string();
+            row.event.started = Some(after(2_000 + key));
+            row.event.finished = Some(after(2_060 + key));
+            row
+        };
+        reading.deploys.insert(0, again(&reading.deploys[0], 10));
+        reading.loads.insert(0, again(&reading.loads[0], 11));
+        let gauges = gauges(&History::of(reading));
+        let distinct: std::collections::HashSet<_> =
+            gauges.iter().map(|g| (g.metric.name, format!("{:?}", g.attributes))).collect();
+        assert_eq!(distinct.len(), gauges.len(), "{}", told(&gauges));
+    }
+
+    #[test]
+    fn branches_and_versions_are_bounded() {
+        let mut reading = Reading::default();
+        for n in 0..300 {
+            let mut event = tests();
+            event.branch = Some(format!("branch-{n}"));
+            reading.tests.insert(0, row(n, 100 * n, event));
+            let mut event = deploy();
+            event.deployment = Some(format!("cachet-{n}"));
+            reading.deploys.insert(0, row(1_000 + n, 100 * n, event));
+        }
+        let gauges = gauges(&History::of(reading));
+        let of = |metric: &Metric| gauges.iter().filter(|g| g.metric.name == metric.name).collect::<Vec<_>>();
+        assert_eq!(of(&names::TEST_RUN_TIMESTAMP).len(), SUITES_MAX);
+        assert_eq!(of(&names::DEPLOYMENT_SUCCESS).len(), VERSIONS_MAX);
+        let newest = (names::BRANCH.into(), "branch-299".to_owned().into());
+        assert!(
+            of(&names::TEST_RUN_TIMESTAMP)[0].attributes.contains(&newest),
+            "the newest are those that stay"
+        );
+    }
+}

@@ -105,7 +105,7 @@ pub(super) async fn write<'a>(
     let mut inserted = HashSet::new();
     for statement in insert_many(
         "INSERT INTO events (id, kind, source, pipeline, run, attempt, step, commit_id, digest, started_ns, \
-         finished_ns, received_ns, content, body)",
+         finished_ns, received_ns, results, content, body)",
         events.clone().map(values),
         "ON CONFLICT (id) DO NOTHING RETURNING id",
     ) {
@@ -143,6 +143,7 @@ fn values(facts: &EventFacts) -> Vec<Value> {
         started.0.into(),
         event.finished.map(|at| at.0).into(),
         facts.received.0.into(),
+        event.tests.as_ref().map_or(0, |tests| tests.cases.len() as i64).into(),
         facts.content.clone().into(),
         facts.body.as_str().into(),
     ]
@@ -161,13 +162,13 @@ async fn merge(connection: &mut Connection, facts: &EventFacts) -> Result<Record
     let known: Option<Event> = serde_json::from_str(&row.text(2)?).ok();
     let inferred = known.as_ref().is_some_and(|known| known.inferred) && !facts.event.inferred;
     if (known_finish.is_none() || inferred) && facts.event.finished.is_some() {
-        let [id, kind, _, _, _, _, _, commit, digest, started, finished, received, content, body] =
-            <[Value; 14]>::try_from(values(facts)).map_err(|_| sqlx::Error::RowNotFound)?;
+        let [id, kind, _, _, _, _, _, commit, digest, started, finished, received, results, content, body] =
+            <[Value; 15]>::try_from(values(facts)).map_err(|_| sqlx::Error::RowNotFound)?;
         // Its beginning may be known from before only.
         let started = if facts.event.started.is_some() { started } else { Value::Integer(None) };
         query(
             "UPDATE events SET kind = $1, commit_id = $2, digest = $3, started_ns = COALESCE($4, started_ns), \
-             finished_ns = $5, received_ns = $6, content = $7, body = $8 WHERE id = $9",
+             finished_ns = $5, received_ns = $6, results = $7, content = $8, body = $9 WHERE id = $10",
         )
         .bind(kind)
         .bind(commit)
@@ -175,6 +176,7 @@ async fn merge(connection: &mut Connection, facts: &EventFacts) -> Result<Record
         .bind(started)
         .bind(finished)
         .bind(received)
+        .bind(results)
         .bind(content)
         .bind(body)
         .bind(id)

@@ -1,12 +1,14 @@
-//! What is kept how long: raw samples, then hourly summaries, within a size.
+//! What is kept how long: raw samples, then hourly summaries, within a size; of CI the results of test
+//! cases as long as raw samples, the events themselves as long as the summaries.
 //!
-//! Samples that are too old become one summary per deployment, request and hour. Each call does a
-//! bounded amount of work, since it holds the writer.
+//! Samples that are too old become one summary per deployment, request and hour. What CI told is as old
+//! as its arrival, so that history which is imported late is not forgotten at once, nor told as new
+//! again. Each call does a bounded amount of work, since it holds the writer.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::db::{Connection, Statement, query};
+use super::db::{Connection, Statement, for_keys, query};
 use super::facts::percentile;
 use crate::clock::Timestamp;
 
@@ -15,16 +17,23 @@ const HOUR_NS: i64 = 3_600_000_000_000;
 const HOURS_PER_CALL_MAX: usize = 64;
 /// Once so many samples are summarised, the rest is left for the next call: a tenth of a second.
 const SAMPLES_PER_CALL: u64 = 20_000;
+/// Test runs whose results are deleted in one call at most; each has up to 50,000 …
+const TEST_RUNS_PER_CALL_MAX: usize = 256;
+/// … and once so many results are deleted, the rest is left for the next call.
+const RESULTS_PER_CALL: u64 = 20_000;
+/// Events that are deleted in one call at most.
+const EVENTS_PER_CALL_MAX: i64 = 1_000;
 /// Pages that are handed back to the file system in one call at most: 16 MiB of 4 KiB pages.
 const VACUUM_PAGES_MAX: i64 = 4_096;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// Raw samples, runs and rounds are kept this long.
+    /// Raw samples, runs and rounds, and results of test cases are kept this long.
     pub raw: Duration,
-    /// Hourly summaries are kept this long.
+    /// Hourly summaries and events of CI are kept this long.
     pub hourly: Duration,
-    /// Bytes of a SQLite store; beyond it the oldest samples are summarised early. A PostgreSQL
+    /// Bytes of a SQLite store; beyond it the oldest samples are summarised early, and if that is not
+    /// enough, the oldest results go early. A PostgreSQL
     /// store goes by age alone: deleting there does not shrink what the server reports.
     pub bytes_max: u64,
 }
@@ -36,7 +45,8 @@ impl Default for Retention {
     }
 }
 
-/// Returns the number of samples that were summarised; call again while there are any.
+/// Returns the number of samples that were summarised and of results that were deleted; call again
+/// while there are any.
 pub(super) async fn apply(
     connection: &mut Connection,
     sqlite: bool,
@@ -74,15 +84,71 @@ pub(super) async fn apply(
         .execute(connection)
         .await?;
     }
-    query("DELETE FROM hours WHERE hour_ns < $1")
-        .bind(now.minus(retention.hourly).0)
-        .execute(connection)
-        .await?;
+    let old = now.minus(retention.hourly).0;
+    query("DELETE FROM hours WHERE hour_ns < $1").bind(old).execute(connection).await?;
+    let mut forgotten = forget_results(connection, now.minus(retention.raw).0, None).await?;
+    if too_large && summarised == 0 {
+        forgotten += forget_results(connection, now.0, Some(retention.bytes_max)).await?;
+    }
+    // Those of which results are kept for longer wait for them.
+    query(
+        "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE received_ns < $1 AND results = 0 \
+         ORDER BY received_ns LIMIT $2)",
+    )
+    .bind(old)
+    .bind(EVENTS_PER_CALL_MAX)
+    .execute(connection)
+    .await?;
     if sqlite {
         let sql = format!("PRAGMA incremental_vacuum({VACUUM_PAGES_MAX})");
         Statement::from_text(sql).fetch(connection).await?;
     }
-    Ok(summarised)
+    Ok(summarised + forgotten)
+}
+
+/// Deletes the results of test runs that were told before `cutoff`, the oldest first, and the cases of
+/// which no run is left; with `bytes_max` only until the store is no larger. Returns how many results.
+async fn forget_results(
+    connection: &mut Connection,
+    cutoff: i64,
+    bytes_max: Option<u64>,
+) -> Result<u64, sqlx::Error> {
+    let mut deleted = 0;
+    for _ in 0..TEST_RUNS_PER_CALL_MAX {
+        if let Some(max) = bytes_max
+            && used_bytes(connection).await? <= max
+        {
+            break;
+        }
+        let rows = query(
+            "SELECT id FROM events WHERE results > 0 AND received_ns < $1 ORDER BY received_ns, id LIMIT 1",
+        )
+        .bind(cutoff)
+        .fetch(connection)
+        .await?;
+        let Some(row) = rows.first() else { break };
+        let event = row.integer(0)?;
+        let mut cases = Vec::new();
+        query("SELECT DISTINCT case_id FROM test_results WHERE event_id = $1")
+            .bind(event)
+            .fetch_each(connection, |row| {
+                cases.push(row.integer(0)?);
+                Ok(())
+            })
+            .await?;
+        deleted +=
+            query("DELETE FROM test_results WHERE event_id = $1").bind(event).execute(connection).await?;
+        query("UPDATE events SET results = 0 WHERE id = $1").bind(event).execute(connection).await?;
+        let unused = "DELETE FROM test_cases WHERE NOT EXISTS \
+                      (SELECT 1 FROM test_results WHERE case_id = test_cases.id) AND id";
+        for statement in for_keys(unused, &[], &cases) {
+            statement.execute(connection).await?;
+        }
+        if deleted >= RESULTS_PER_CALL {
+            break;
+        }
+    }
+    Ok(deleted)
 }
 
 async fn used_bytes(connection: &mut Connection) -> Result<u64, sqlx::Error> {

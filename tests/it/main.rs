@@ -4,6 +4,7 @@
 
 mod cli;
 mod daemon;
+mod demo_ci;
 mod exporter;
 mod http;
 mod ingest;

@@ -16,6 +16,7 @@ mod page;
 #[path = "../it/page_fleet.rs"]
 mod page_fleet;
 mod store;
+mod store_events;
 mod store_faults;
 mod store_model;
 mod wrap_phpunit;

@@ -5,15 +5,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cachetscope::clock::Clock;
+use cachetscope::clock::{Clock, Timestamp};
 use cachetscope::exporter::{Exporter, Settings, Transport};
 use cachetscope::model::{
-    Attempt, Deployment, ErrorType, Flavour, Outcome, Phase, Phases, Round, RoundId, Run, Sample,
+    Attempt, Case, CaseStatus, CiResult, Deploy, DeployStep, Deployment, ErrorType, Event, Evidence, Flavour,
+    Load, Mark, Outcome, Phase, Phases, Process, Quantile, Round, RoundId, Run, Sample, Task, Tests, Usage,
+    Version,
 };
 use cachetscope::otlp::Resource;
 use cachetscope::otlp::names::{self, ALL_ATTRIBUTES, ALL_METRICS};
 use cachetscope::probe::Tick;
-use cachetscope::publisher::{Publisher, facts_of, facts_of_tick};
+use cachetscope::publisher::{Publisher, facts_of, facts_of_event, facts_of_tick};
 use cachetscope::store::{Change, DeploymentRow, Store};
 
 use crate::parts::collector::{Collector, Kind, Received};
@@ -68,6 +70,113 @@ fn eventful(store: &Store, deployment: &Arc<Deployment>, clock: &Clock) -> Run {
     }
 }
 
+/// A step of the run that all events here are of; the run as a whole where there is none.
+fn event(step: Option<&str>, result: CiResult, now: Timestamp) -> Event {
+    let mut event = Event::new("jenkins", "cachet/3.x", "1197");
+    event.step = step.map(str::to_owned);
+    (event.started, event.finished) = (Some(now.minus(Duration::from_secs(60))), Some(now));
+    event.result = Some(result);
+    event.branch = Some("3.x".to_owned());
+    event.commit = Some("8f3c2a".to_owned());
+    event.repository = Some("https://github.com/cachethq/core".to_owned());
+    event.url = Some("http://jenkins.example/job/3.x/1197/".to_owned());
+    event.worker = Some("agent-1".to_owned());
+    event
+}
+
+/// Deploys a version on PostgreSQL, in steps.
+fn deployed(name: &str, version: &str, now: Timestamp) -> Event {
+    let mut event = event(Some(&format!("deploy-{name}")), CiResult::Success, now);
+    event.version = Version::parse(version);
+    event.db = Some(Flavour::Postgresql);
+    event.deployment = Some(name.to_owned());
+    event.environment = Some("test".to_owned());
+    event.digest = Some("sha256:0123".to_owned());
+    let step = |name: &str| DeployStep {
+        name: name.to_owned(),
+        seconds: 20.0,
+        offset_seconds: None,
+        result: Some(CiResult::Success),
+    };
+    event.deploy = Some(Deploy { steps: vec![step("pull"), step("migrate")], ..Deploy::default() });
+    event
+}
+
+/// Load on a version; `limited` answers were 429.
+fn loaded(name: &str, version: &str, limited: u64, now: Timestamp) -> Event {
+    let mut event = Event { deploy: None, ..deployed(name, version, now) };
+    event.step = Some(format!("load-{name}-{limited}"));
+    event.load = Some(Load {
+        plan: if limited > 0 { "api" } else { "status-page" }.to_owned(),
+        tool: "oha".to_owned(),
+        seconds: 30.0,
+        requests: 3_000,
+        errors: limited,
+        throughput: 100.0,
+        offered: Some(120.0),
+        latency: vec![Quantile { quantile: 0.5, seconds: 0.08 }, Quantile { quantile: 0.99, seconds: 0.2 }],
+        statuses: [(200, 3_000 - limited), (429, limited)].into(),
+        ..Load::default()
+    });
+    event
+}
+
+/// A run of tests that was ended, with all that a case can tell.
+fn tested(now: Timestamp) -> Event {
+    let mut event = event(Some("unit"), CiResult::Timeout, now);
+    let case = |name: &str, status: CaseStatus, mark| Case {
+        class: "ApiTest".to_owned(),
+        name: name.to_owned(),
+        status,
+        seconds: Some(1.0),
+        message: status.is_bad().then(|| "Failed asserting that 500 is identical to 200.".to_owned()),
+        mark,
+    };
+    let cases = vec![
+        case("lists", CaseStatus::Pass, Some(Mark::Risky)),
+        case("creates", CaseStatus::Fail, None),
+        case("deletes", CaseStatus::Error, None),
+        case("sorts", CaseStatus::Skip, None),
+    ];
+    event.tests = Some(Tests { suite: "pest".to_owned(), cases, aborted: true, ..Tests::default() });
+    event.usage = Some(Usage {
+        exit_code: Some(124),
+        cpu_seconds: Some(41.5),
+        memory_peak_bytes: Some(1 << 30),
+        ..Usage::default()
+    });
+    event.evidence = Some(Evidence {
+        reason: "silent for 5m".to_owned(),
+        last_test: Some("ApiTest::imports".to_owned()),
+        last_output: vec!["RUN ApiTest".to_owned()],
+        processes: vec![Process {
+            pid: 8,
+            command: "php vendor/bin/pest".to_owned(),
+            state: "running".to_owned(),
+            memory_bytes: Some(1 << 30),
+            ..Process::default()
+        }],
+    });
+    event
+}
+
+/// A run of CI in which everything happens that an event can tell of; the last deploys `cachet-3`.
+fn eventful_ci(now: Timestamp) -> Vec<Event> {
+    let mut image = event(Some("image"), CiResult::Success, now);
+    image.task = Some(Task::Build);
+    image.digest = Some("sha256:0123".to_owned());
+    vec![
+        event(None, CiResult::Failure, now),
+        image,
+        tested(now),
+        loaded("cachet-2", "2.4.1", 0, now.minus(Duration::from_secs(300))),
+        loaded("cachet-3", "3.0.0", 0, now),
+        loaded("cachet-3", "3.0.0", 12, now),
+        deployed("cachet-2", "2.4.1", now.minus(Duration::from_secs(300))),
+        deployed("cachet-3", "3.0.0", now),
+    ]
+}
+
 async fn sent_over(protocol: &'static str) -> Received {
     let home = Home::sqlite();
     let clock = Clock::system();
@@ -91,6 +200,10 @@ async fn sent_over(protocol: &'static str) -> Received {
     let mut living = deployment("cachet-3", "3.0.0", Flavour::Postgresql).as_ref().clone();
     living.digest = Some("sha256:0123".to_owned());
     living.url = "https://localhost/".parse().unwrap();
+    let ci = eventful_ci(clock.now());
+    living.origin = ci.last().map(Event::as_parent);
+    let facts = ci.into_iter().map(|event| facts_of_event(event, clock.now(), None, &[], &fleet));
+    store.record(facts.collect::<Result<_, _>>().unwrap()).await.unwrap();
     let living = Arc::new(living);
     let rows = vec![DeploymentRow::from(living.as_ref())];
     store.change(Change::Fleet { deployments: rows, at: clock.now() }).await.unwrap();
@@ -114,7 +227,7 @@ async fn sent_over(protocol: &'static str) -> Received {
 fn check(received: &Received) {
     let mut metrics = BTreeSet::new();
     let mut attributes: BTreeSet<&str> = BTreeSet::new();
-    let mut events = BTreeSet::new();
+    let (mut events, mut records) = (BTreeSet::new(), BTreeSet::new());
     for point in &received.points {
         metrics.insert(point.metric.as_str());
         attributes.extend(point.attributes.keys().chain(point.resource.keys()).map(String::as_str));
@@ -137,13 +250,15 @@ fn check(received: &Received) {
     }
     for record in &received.logs {
         attributes.extend(record.attributes.keys().chain(record.resource.keys()).map(String::as_str));
-        assert_eq!(record.event_name, names::SAMPLE_EVENT);
+        records.insert(record.event_name.as_str());
     }
+    assert_eq!(records, BTreeSet::from([names::SAMPLE_EVENT, names::CI_EVENT]));
     let known: BTreeSet<&str> = ALL_METRICS.iter().map(|m| m.name).collect();
     assert_eq!(metrics, known, "metrics received, and metrics named");
     let known: BTreeSet<&str> = ALL_ATTRIBUTES.iter().copied().collect();
     assert_eq!(attributes, known, "attributes received, and attributes named");
-    let known: BTreeSet<&str> = Phase::ALL.into_iter().map(names::phase_event).collect();
+    let mut known: BTreeSet<&str> = Phase::ALL.into_iter().map(names::phase_event).collect();
+    known.extend([names::EXCEPTION_EVENT, names::EVIDENCE_EVENT]);
     assert_eq!(events, known, "span events received, and span events named");
 
     let exemplars: Vec<_> = received
@@ -157,6 +272,24 @@ fn check(received: &Received) {
         let of = received.spans.iter().find(|s| (&s.trace, &s.id) == (&exemplar.trace, &exemplar.span));
         assert!(of.is_some_and(|span| span.kind == 3), "an exemplar leads to the span of its attempt");
     }
+
+    // From a run of probes one gets to the deployment, and from there to tests and image.
+    let run = received.spans.iter().find(|span| span.name == "probe cachet").unwrap();
+    let [link] = run.links.as_slice() else { panic!("{:?}", run.links) };
+    let deployment =
+        received.spans.iter().find(|span| (&span.trace, &span.id) == (&link.0, &link.1)).unwrap();
+    assert_eq!(deployment.name, "deploy");
+    let trace: BTreeSet<&str> =
+        received.spans.iter().filter(|span| span.trace == link.0).map(|span| span.name.as_str()).collect();
+    for name in ["RUN cachet/3.x", "build image", "tests pest", "ApiTest::creates", "deploy", "migrate"] {
+        assert!(trace.contains(name), "{name} is not in {trace:?}");
+    }
+    let root = received.spans.iter().find(|span| span.trace == link.0 && span.parent.is_empty()).unwrap();
+    assert_eq!((root.name.as_str(), root.kind), ("RUN cachet/3.x", 2));
+    let runs =
+        received.points.iter().find(|p| p.metric == names::PIPELINE_DURATION.name && !p.exemplars.is_empty());
+    let exemplar = &runs.unwrap().exemplars[0];
+    assert_eq!((&exemplar.trace, &exemplar.span), (&root.trace, &root.id), "it leads to the run");
 }
 
 #[tokio::test(flavor = "multi_thread")]

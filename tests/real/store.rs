@@ -30,6 +30,8 @@ macro_rules! on_both {
     };
 }
 
+pub(crate) use on_both;
+
 on_both! {
     facts_are_committed_with_their_telemetry_or_not_at_all,
     a_run_committed_twice_is_stored_once_with_all_that_came_with_it,

@@ -5,7 +5,11 @@
 //! hashed from the event's identity. What is only under way has no telemetry yet: a span is sent
 //! when it has ended.
 
+#[cfg(test)]
+pub(crate) mod fixture;
 mod parts;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use bytes::Bytes;

@@ -16,6 +16,8 @@ CREATE TABLE events (
     -- Null while it is under way.
     finished_ns BIGINT,
     received_ns BIGINT NOT NULL,
+    -- Rows of test_results; 0 once they are too old to keep.
+    results BIGINT NOT NULL DEFAULT 0,
     -- Hash of the whole event: tells whether one of the same identity says the same.
     content BLOB NOT NULL,
     -- The event as JSON, without its test cases.
@@ -24,6 +26,7 @@ CREATE TABLE events (
 CREATE INDEX events_by_kind ON events (kind, started_ns);
 CREATE INDEX events_by_run ON events (source, pipeline, run, attempt);
 CREATE INDEX events_by_arrival ON events (received_ns);
+CREATE INDEX events_with_results ON events (received_ns) WHERE results > 0;
 CREATE INDEX events_by_digest ON events (digest) WHERE digest <> '';
 
 -- Every test case that was ever seen; the id is a hash of suite, class and name.

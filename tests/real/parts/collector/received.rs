@@ -35,6 +35,8 @@ pub struct Span {
     pub resource: Attributes,
     pub scope: String,
     pub events: Vec<Event>,
+    /// Trace and span that each leads to.
+    pub links: Vec<(String, String)>,
     /// `Status.code`: 0 unset, 1 ok, 2 error.
     pub status: i64,
     pub status_message: String,
@@ -132,6 +134,7 @@ impl Received {
                     time: number(event, "timeUnixNano"),
                     attributes: attributes(event),
                 };
+                let link = |link: &Value| (text(link, "traceId"), text(link, "spanId"));
                 let status = &span["status"];
                 self.spans.push(Span {
                     trace: text(span, "traceId"),
@@ -145,6 +148,7 @@ impl Received {
                     resource: resource.clone(),
                     scope: scope.clone(),
                     events: list(span, "events").map(event).collect(),
+                    links: list(span, "links").map(link).collect(),
                     status: status["code"].as_i64().unwrap_or(0),
                     status_message: text(status, "message"),
                 });
