@@ -13,6 +13,7 @@ mod load;
 mod one_shot;
 mod page;
 mod page_fleet;
+mod page_past;
 mod probe;
 mod rig;
 mod standins;
