@@ -15,6 +15,7 @@ mod page;
 mod page_fleet;
 mod page_past;
 mod probe;
+mod report;
 mod rig;
 mod standins;
 mod transport;

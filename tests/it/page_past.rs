@@ -1,5 +1,5 @@
-//! A past of CI, told through the same door as by the API: what the page's tests show. Nothing in it
-//! is drawn by lot, so every run shows the same.
+//! A past of CI in a real store: what the tests of page and `report` show. Nothing in it is drawn by
+//! lot, so every run shows the same.
 
 use std::time::Duration;
 
@@ -8,8 +8,7 @@ use cachetscope::model::{
     Case, CaseStatus, CiResult, Counts, Deploy, DeployStep, Event, Evidence, Flavour, Load, Quantile, Task,
     Tests, Version,
 };
-use cachetscope::otlp::Resource;
-use cachetscope::publisher::facts_of_event;
+use cachetscope::store::EventFacts;
 
 use crate::page_fleet::Fleet;
 
@@ -103,7 +102,7 @@ pub async fn told(fleet: &Fleet) {
     tell(fleet, events).await;
 }
 
-/// Through the same door as the API.
+/// Only what the API would take.
 async fn tell(fleet: &Fleet, events: Vec<Event>) {
     for event in &events {
         assert_eq!(event.check(fleet.clock.now()), [], "{event:?}");
@@ -111,11 +110,11 @@ async fn tell(fleet: &Fleet, events: Vec<Event>) {
     record(fleet, events).await;
 }
 
-/// Whatever they say: an older daemon may have let more pass.
+/// Whatever they say: an older daemon may have let more pass. Without their telemetry, whose size is
+/// nothing to the page.
 pub async fn record(fleet: &Fleet, events: Vec<Event>) {
-    let resource = Resource::new("00000000-0000-4000-8000-000000000000", None, None).unwrap();
     let now = fleet.clock.now();
-    let facts = events.into_iter().map(|event| facts_of_event(event, now, None, &[], &resource).unwrap());
+    let facts = events.into_iter().map(|event| EventFacts::new(event, now, vec![], vec![]).unwrap());
     fleet.store.record(facts.collect()).await.unwrap();
 }
 
