@@ -7,13 +7,13 @@ mod loads;
 pub mod questions;
 #[cfg(test)]
 mod questions_tests;
-mod tests;
+mod suites;
 mod under_way;
 
 pub use curve::Curve;
 pub use deploys::{Bar, DeployHistory, Deployed, DeployedStep};
 pub use loads::{LoadBefore, LoadHistory, LoadPlan, LoadRun};
-pub use tests::{FailingCase, FlakyCase, SlowCase, SlowerCase, TestHistory, TestRun, TestSuite};
+pub use suites::{FailingCase, FlakyCase, SlowCase, SlowerCase, TestHistory, TestRun, TestSuite};
 pub use under_way::{UnderWay, under_way};
 
 /// Characters of a commit or a digest that tell it from others.

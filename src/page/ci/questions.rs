@@ -3,7 +3,7 @@
 
 use super::deploys::result_word;
 use super::near;
-use super::tests::TestRun;
+use super::suites::TestRun;
 use crate::history::{Deployed, Loaded, SuiteHistory};
 use crate::model::CiResult;
 use crate::page::answers::Question;

@@ -1,6 +1,7 @@
 //! Test runs: a suite on a branch each, with what fails by name.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use askama::filters::HtmlSafe;
 use serde::{Deserialize, Serialize};
@@ -182,6 +183,13 @@ impl TestSuite {
     /// The branch, or the version, or that neither is known.
     pub fn head(&self) -> &str {
         self.branch.as_deref().or(self.version.as_deref()).unwrap_or("(no branch)")
+    }
+
+    /// The same from reading to reading, for what a person has opened on the page.
+    pub fn id(&self) -> String {
+        let mut hash = DefaultHasher::new();
+        (&self.suite, &self.branch, &self.version).hash(&mut hash);
+        format!("{:x}", hash.finish())
     }
 
     pub fn last(&self) -> Option<&TestRun> {
