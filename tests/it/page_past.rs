@@ -187,6 +187,7 @@ pub async fn long(fleet: &Fleet) {
     let mut events = Vec::new();
     for n in 0..400 {
         let mut event = run(now, "phpunit", &format!("branch-{:02}", n % 40), n, n * HOUR / 2, 38);
+        event.source = "long".into();
         event.tests = Some(tests(TOTAL, &[0, 1, 2, 3, 4, 5, 6, 7].map(|case| (case, b'f')), false));
         event.result = Some(CiResult::Failure);
         events.push(event);

@@ -76,6 +76,7 @@ async fn serve(router: Router) -> String {
 async fn unlucky() -> Fleet {
     let mut fleet = Fleet::filled().await;
     page_past::told(&fleet).await;
+    page_past::long(&fleet).await;
     page_past::hostile(&fleet, &"a-name-that-never-ends".repeat(10), "https://ci.example/").await;
     let name = "cachet-with-a-name-that-somebody-had-to-type-in-full-microsoft-sql-server";
     fleet.deployments.push(deployment(name, "2.4.1", Flavour::SqlServer).into());
