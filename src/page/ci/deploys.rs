@@ -92,6 +92,12 @@ impl DeployHistory {
         names
     }
 
+    /// Whether there are steps without a colour of their own.
+    pub fn other_steps(&self, legend: &[&str]) -> bool {
+        let mut names = self.deployments.iter().flat_map(|d| &d.steps).map(|step| step.name.as_str());
+        names.any(|name| !legend.contains(&name))
+    }
+
     pub fn bar<'a>(&'a self, deployed: &'a Deployed, legend: &'a [&'a str]) -> Bar<'a> {
         let full = self.deployments.iter().map(Deployed::extent).fold(0.0, f64::max);
         Bar { deployed, legend, full }
@@ -194,7 +200,7 @@ impl DeployedStep {
 
     /// How much it grew or shrank, where that can be seen at all.
     pub fn delta(&self) -> Option<SecsDelta> {
-        let least = (self.seconds * 0.05).max(0.1);
+        let least = (self.seconds * 0.1).max(0.3);
         self.delta_seconds.filter(|delta| delta.abs() >= least && !self.is_bad()).map(SecsDelta)
     }
 

@@ -24,6 +24,14 @@ fn link(url: Option<&String>) -> Option<String> {
     url.filter(|url| url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))).cloned()
 }
 
+/// A pipeline with its branch; Jenkins makes the branch the end of the pipeline's name.
+pub(super) fn pipeline_of(pipeline: &str, branch: Option<&str>) -> String {
+    match branch {
+        Some(branch) if !pipeline.ends_with(&format!("/{branch}")) => format!("{pipeline}/{branch}"),
+        _ => pipeline.to_owned(),
+    }
+}
+
 /// The end of a test's name, which tells it from others: where it is PHP's, class and folder at most.
 pub fn near(name: &str) -> &str {
     name.rmatch_indices('\\').nth(1).map_or(name, |(at, _)| &name[at + 1..])
@@ -52,6 +60,13 @@ mod unit {
     fn an_id_is_told_by_its_beginning() {
         assert_eq!(short_id("sha256:0123456789abcdef"), "0123456789");
         assert_eq!(short_id("é"), "é");
+    }
+
+    #[test]
+    fn a_branch_is_not_named_twice() {
+        assert_eq!(pipeline_of("cachet", Some("3.x")), "cachet/3.x");
+        assert_eq!(pipeline_of("cachet/3.x", Some("3.x")), "cachet/3.x");
+        assert_eq!(pipeline_of("cachet", None), "cachet");
     }
 
     #[test]

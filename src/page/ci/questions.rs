@@ -2,26 +2,33 @@
 //! compares two versions is called indicative, for it rests on one run of each.
 
 use super::deploys::result_word;
-use super::near;
 use super::suites::TestRun;
+use super::{near, pipeline_of};
 use crate::history::{Deployed, Loaded, SuiteHistory};
 use crate::model::CiResult;
 use crate::page::answers::Question;
 use crate::page::format::{Count, Percent, Rate, Secs, SecsDelta, Share, Time};
 
+/// By so much a change has to be larger than the one that is spoken of to be told besides.
+const WORTH_TELLING: f64 = 0.05;
 /// Characters of a test's name in a sentence.
 const NAME_MAX: usize = 60;
 
-/// What passed and failed in the newest run, what of it newly, and how the other branches fare.
+/// What passed and failed in the newest run of the largest suite, what of it newly, and how the other
+/// suites and branches fare. A small suite that runs all the time says little.
 pub fn tests(suites: &[SuiteHistory], now: Time) -> Question {
     const QUESTION: &str = "Tests";
-    let Some((newest, others)) = suites.split_first() else {
+    let size = |suite: &SuiteHistory| suite.runs.iter().map(|run| run.counts.total()).max();
+    let largest = suites.iter().max_by_key(|suite| size(suite)).map(|suite| &suite.scope.suite);
+    let Some(place) = suites.iter().position(|suite| Some(&suite.scope.suite) == largest) else {
         return Question::open(
             QUESTION,
             "no test run yet",
             "cachetscope run --step test … or cachetscope record tests … tells of one.",
         );
     };
+    let newest = &suites[place];
+    let others: Vec<&SuiteHistory> = suites.iter().filter(|suite| suite.scope != newest.scope).collect();
     let run = TestRun::new(newest.last());
     let head = newest.scope.head();
     let mut notes = vec![failing(newest, &run)];
@@ -29,7 +36,8 @@ pub fn tests(suites: &[SuiteHistory], now: Time) -> Question {
     let suite = if several_suites { format!("{} in ", newest.scope.suite) } else { String::new() };
     let took = run.took().map(|took| format!(", {took}")).unwrap_or_default();
     let age = run.at.age(&now);
-    notes.push(format!("{suite}run {} of {}/{head} {age} ago{took}", run.run, run.pipeline));
+    let pipeline = pipeline_of(&run.pipeline, newest.scope.branch.as_deref());
+    notes.push(format!("{suite}run {} of {pipeline} {age} ago{took}", run.run));
     notes.retain(|note| !note.is_empty());
     let mut note = notes.join("; ");
     note.push('.');
@@ -114,56 +122,80 @@ fn cut(name: &str) -> String {
 /// How long the latest version took to deploy, against the one before.
 pub fn deploying(deploys: &[Deployed], now: Time) -> Question {
     const QUESTION: &str = "Deploying the latest";
-    let Some(latest) = deploys.iter().map(|d| &d.version).max() else {
+    let told: Vec<&Deployed> = deploys.iter().filter(|d| d.result != CiResult::Skip).collect();
+    let latest = told.iter().map(|d| &d.version).max();
+    let of_latest: Vec<&Deployed> = told.iter().copied().filter(|d| Some(&d.version) == latest).collect();
+    // Of each place, what became of it last; a failure is said first.
+    let failed = of_latest.iter().find(|d| d.is_last && d.result.is_bad());
+    let Some(&newest) = failed.or(of_latest.first()) else {
         return Question::open(
             QUESTION,
             "no deployment event yet",
             "cachetscope run --step deploy … or cachetscope record deploy … tells of one.",
         );
     };
-    let of_latest = || deploys.iter().filter(|d| d.version == *latest);
-    // Of each place, what became of it last; a failure is said first.
-    let Some(newest) = of_latest().find(|d| d.is_last && d.result.is_bad()).or_else(|| of_latest().next())
-    else {
-        return Question::open(QUESTION, "no deployment event yet", "");
+    let several = told.windows(2).any(|pair| pair[0].environment != pair[1].environment);
+    let on = |d: &Deployed| match several {
+        true => format!("{} in {}", d.db, d.environment),
+        false => d.db.to_string(),
     };
-    let place = format!("{} on {}", newest.version, newest.db);
-    let age = Time(newest.at).age(&now);
-    let back = deploys.iter().find(|d| d.is_last && d.rolled_back_from.as_ref() == Some(latest));
-    let back =
-        back.map(|d| format!("Rolled back to {} on {}, {} ago. ", d.version, d.db, Time(d.at).age(&now)));
+    let ago = |d: &Deployed| format!("{} ago", Time(d.at).age(&now));
+    let place = format!("{} on {}", newest.version, on(newest));
     let bad = newest.result.is_bad();
-    let (answer, note) = if bad {
-        let step = newest.steps.iter().find(|step| step.result.is_some_and(CiResult::is_bad));
-        let at = step.map(|step| format!(" at {}", cut(&step.name))).unwrap_or_default();
-        let after = newest.seconds.map(|s| format!(" after {}", Secs(s))).unwrap_or_default();
-        let good = of_latest().find(|d| d.succeeded()).map(|d| {
-            let took = d.seconds.map(|s| format!(" in {}", Secs(s))).unwrap_or_default();
-            format!(" It was deployed on {}{took} {} ago.", d.db, Time(d.at).age(&now))
-        });
-        let good = good.unwrap_or_else(|| " No deployment of it succeeded so far.".to_owned());
-        (format!("{} for {place}", result_word(newest.result)), format!("{age} ago{at}{after}.{good}"))
-    } else {
-        match newest.seconds {
-            Some(seconds) => (format!("{} for {place}", Secs(seconds)), compared(newest, &age.to_string())),
-            None => (format!("{place} is deployed"), format!("{age} ago; its beginning was not told.")),
+    let (answer, mut note) = match newest.seconds {
+        _ if bad => {
+            let good = of_latest.iter().find(|d| d.succeeded()).map(|d| {
+                let took = d.seconds.map(|s| format!(" in {}", Secs(s))).unwrap_or_default();
+                format!(" It was deployed on {}{took} {}.", on(d), ago(d))
+            });
+            let good = good.unwrap_or_else(|| " No deployment of it succeeded so far.".to_owned());
+            let note = format!("{}{}.{good}", ago(newest), where_it_failed(newest));
+            (format!("{} for {place}", result_word(newest.result)), note)
         }
+        Some(seconds) => {
+            let most = grew_most(newest, &of_latest);
+            let most = most.map(|(d, ratio, seconds)| {
+                format!(" It grew most on {}: {} ({}).", on(d), Secs(seconds), Percent(ratio))
+            });
+            let note = compared(newest, &ago(newest)) + most.as_deref().unwrap_or_default();
+            (format!("{} for {place}", Secs(seconds)), note)
+        }
+        None => (format!("{place} is deployed"), format!("{}; its beginning was not told.", ago(newest))),
     };
+    if let Some(d) = told.iter().find(|d| d.is_last && d.rolled_back_from.as_ref() == latest) {
+        note += &format!(" Rolled back to {} on {}, {}.", d.version, on(d), ago(d));
+    }
     Question {
         question: QUESTION.into(),
         answer,
-        note: format!("{}{note}", back.as_deref().unwrap_or_default()),
+        note,
         answered: true,
-        attention: bad || back.is_some(),
+        attention: bad,
         evidence: Some("/#deploying".into()),
     }
+}
+
+/// ` at migrate after 41 s`, as far as it is known.
+fn where_it_failed(deployed: &Deployed) -> String {
+    let step = deployed.steps.iter().find(|step| step.result.is_some_and(CiResult::is_bad));
+    let at = step.map(|step| format!(" at {}", cut(&step.name))).unwrap_or_default();
+    let after = deployed.seconds.map(|s| format!(" after {}", Secs(s))).unwrap_or_default();
+    at + &after
+}
+
+/// Where it grew clearly more than with the one that is spoken of; with ratio and seconds.
+fn grew_most<'a>(newest: &Deployed, of_latest: &[&'a Deployed]) -> Option<(&'a Deployed, f64, f64)> {
+    let others = of_latest.iter().filter(|d| d.is_last && d.succeeded() && d.key != newest.key);
+    let grown = others.filter_map(|d| Some((*d, d.delta_ratio()?, d.seconds?)));
+    let least = newest.delta_ratio().unwrap_or(0.0).max(0.0) + WORTH_TELLING;
+    grown.max_by(|a, b| a.1.total_cmp(&b.1)).filter(|(_, ratio, _)| *ratio >= least)
 }
 
 fn compared(deployed: &Deployed, age: &str) -> String {
     let (Some(previous), Some(delta), Some(ratio)) =
         (&deployed.previous, deployed.delta_seconds(), deployed.delta_ratio())
     else {
-        return format!("{age} ago. There is no version before it on {} to compare with.", deployed.db);
+        return format!("{age}. There is no version before it on {} to compare with.", deployed.db);
     };
     let change = match ratio {
         r if r.abs() < 0.005 => format!("As long as {}", previous.version),
@@ -174,7 +206,7 @@ fn compared(deployed: &Deployed, age: &str) -> String {
     };
     let grown = deployed.grown_step().filter(|(_, seconds)| *seconds >= 0.1 && delta > 0.0);
     let grown = grown.map(|(name, seconds)| format!("; {} grew most ({})", cut(name), SecsDelta(seconds)));
-    format!("{change}{}. Indicative: one deployment each, {age} ago.", grown.unwrap_or_default())
+    format!("{change}{}. Indicative: one deployment each, {age}.", grown.unwrap_or_default())
 }
 
 /// What the latest version achieves under load, against the one before.
@@ -211,6 +243,14 @@ pub fn throughput(loads: &[Loaded], now: Time) -> Question {
     if run.load.rate_limited() > 0 && run.previous.is_none() {
         let n = Count(run.load.rate_limited());
         rest = format!(" {n} answers were 429: it measured the rate limit, not the version.");
+    }
+    let lost = of_latest().filter(|other| other.is_last && other.key != run.key);
+    let lost = lost.filter_map(|other| Some((other, other.throughput_delta()?)));
+    let lost = lost.min_by(|a, b| a.1.total_cmp(&b.1));
+    let least = run.throughput_delta().unwrap_or(0.0).min(0.0) - WORTH_TELLING;
+    if let Some((other, delta)) = lost.filter(|(_, delta)| *delta <= least) {
+        let (db, plan) = (other.db, cut(&other.load.plan));
+        rest += &format!(" It lost most on {db}, plan {plan}: {}.", Percent(delta));
     }
     let age = Time(run.at).age(&now);
     let note = format!("{}; plan {}, {age} ago.{rest}", parts.join(", "), cut(&run.load.plan));

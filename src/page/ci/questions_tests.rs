@@ -69,6 +69,20 @@ fn what_fails_newly_is_named_and_other_branches_are_counted() {
 }
 
 #[test]
+fn a_small_suite_that_runs_all_the_time_does_not_hide_the_large_one() {
+    let mut smoke = test_run(9, "2.4", 1, 18, 0);
+    smoke.event.tests.as_mut().unwrap().suite = "smoke".into();
+    let history =
+        of_tests(vec![smoke, test_run(3, "3.x", 14, 969, 2), test_run(2, "2.4", 60, 800, 0)], vec![]);
+    let (answer, note, _) = said(&history);
+    assert_eq!(answer, "2 of 971 fail on 3.x");
+    assert_eq!(
+        note,
+        "none flaky; phpunit in run 3 of cachet/3.x 14 min ago, 38 s. All 2 other suites and branches pass."
+    );
+}
+
+#[test]
 fn when_all_pass_it_is_said_of_how_many() {
     let (answer, note, attention) = said(&of_tests(vec![test_run(1, "3.x", 14, 971, 0)], vec![]));
     assert_eq!((answer.as_str(), attention), ("all 971 pass on 3.x", false));
@@ -136,6 +150,22 @@ fn the_latest_version_is_compared_with_the_one_before() {
 }
 
 #[test]
+fn where_it_grew_most_is_told_besides() {
+    let on = |mut row: EventRow, db| {
+        (row.event.db, row.event.deployment) = (Some(db), Some(format!("on-{db}")));
+        row
+    };
+    let (answer, note, _) = deployed(vec![
+        deploy(4, 10, "3.0.0", 82),
+        on(deploy(3, 20, "3.0.0", 120), Flavour::Mariadb),
+        deploy(2, 900, "2.4.1", 80),
+        on(deploy(1, 910, "2.4.1", 80), Flavour::Mariadb),
+    ]);
+    assert_eq!(answer, "82 s for 3.0.0 on mysql");
+    assert!(note.ends_with("10 min ago. It grew most on mariadb: 2 min 0 s (+50 %)."), "{note}");
+}
+
+#[test]
 fn a_failure_is_said_first_and_a_rollback_too() {
     let mut failed = deploy(2, 50, "3.0.0", 41);
     failed.event.result = Some(CiResult::Failure);
@@ -145,8 +175,8 @@ fn a_failure_is_said_first_and_a_rollback_too() {
     assert_eq!(note, "50 min ago at migrate after 41 s. No deployment of it succeeded so far.");
 
     let (answer, note, attention) = deployed(vec![deploy(2, 5, "2.4.1", 20), deploy(1, 50, "3.0.0", 93)]);
-    assert_eq!((answer.as_str(), attention), ("93 s for 3.0.0 on mysql", true));
-    assert!(note.starts_with("Rolled back to 2.4.1 on mysql, 5 min ago. "), "{note}");
+    assert_eq!((answer.as_str(), attention), ("93 s for 3.0.0 on mysql", false));
+    assert!(note.ends_with(" Rolled back to 2.4.1 on mysql, 5 min ago."), "{note}");
 }
 
 fn load(key: i64, minutes_ago: u64, version: &str, throughput: f64, limited: u64) -> EventRow {
@@ -171,6 +201,22 @@ fn carried(loads: Vec<EventRow>) -> (String, String) {
     let history = History::of(Reading { loads, ..Reading::default() });
     let q = throughput(&history.loads, Time(NOW));
     (q.answer, q.note)
+}
+
+#[test]
+fn where_throughput_fell_most_is_told_besides() {
+    let on = |mut row: EventRow| {
+        row.event.db = Some(Flavour::Sqlite);
+        row
+    };
+    let (answer, note) = carried(vec![
+        load(4, 50, "3.0.0", 450.0, 0),
+        on(load(3, 60, "3.0.0", 300.0, 0)),
+        load(2, 900, "2.4.1", 454.0, 0),
+        on(load(1, 910, "2.4.1", 400.0, 0)),
+    ]);
+    assert_eq!(answer, "450 requests/s for 3.0.0 on mysql");
+    assert!(note.ends_with(" Indicative: one run each. It lost most on sqlite, plan home: −25 %."), "{note}");
 }
 
 #[test]

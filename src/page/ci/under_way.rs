@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::link;
+use super::{link, pipeline_of};
 use crate::history::{History, median};
 use crate::model::{Event, EventKind, EventRow, Flavour, Task, TraceId};
 use crate::page::format::{Secs, Time};
@@ -108,9 +108,8 @@ impl UnderWay {
 
     /// What it is about: `of cachet/3.x 412`, `of cachet 77, 3.0.0 on mysql`.
     pub fn of(&self) -> String {
-        let branch = self.branch.as_ref().map(|branch| format!("/{branch}")).unwrap_or_default();
         let version = self.version.as_ref().map(|version| format!(", {version}")).unwrap_or_default();
         let db = self.db.map(|db| format!(" on {db}")).unwrap_or_default();
-        format!("{}{branch} {}{version}{db}", self.pipeline, self.run)
+        format!("{} {}{version}{db}", pipeline_of(&self.pipeline, self.branch.as_deref()), self.run)
     }
 }
