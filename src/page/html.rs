@@ -104,7 +104,10 @@ fn unbroken(text: &str) -> String {
     for end in [' ', ')', ',', ';', '.'] {
         text = text.replace(&format!(" s{end}"), &format!("\u{a0}s{end}"));
     }
-    text
+    match text.strip_suffix(" s") {
+        Some(number) => format!("{number}\u{a0}s"),
+        None => text,
+    }
 }
 
 pub async fn overview(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
