@@ -9,6 +9,7 @@ mod misc;
 mod outbox;
 mod output;
 mod probe;
+mod report;
 mod serve;
 mod spool;
 
@@ -80,6 +81,8 @@ enum Command {
     Demo(demo::Demo),
     /// One round now; the exit code says how it went
     Probe(probe::Probe),
+    /// The five questions and what is known of them, as text, Markdown or JSON
+    Report(report::Report),
     /// Validate suites and fleet offline; request budgets and number of series
     Check(check::Check),
     /// Look after telemetry that the collector refused
@@ -134,6 +137,7 @@ fn run(cli: Cli, env: Env) -> anyhow::Result<u8> {
         Command::Serve(command) => command.run(&global, env),
         Command::Demo(command) => command.run(&global, env),
         Command::Probe(command) => command.run(&global, env),
+        Command::Report(command) => command.run(&global, &env),
         Command::Check(command) => command.run(&global, &env),
         Command::Outbox(command) => command.run(&global, &env),
         Command::Healthcheck(command) => command.run(),

@@ -94,7 +94,7 @@ fn first_of<T, K: std::hash::Hash + Eq>(items: impl Iterator<Item = T>, kind: im
 }
 
 /// The one of the middle; the mean of the two of the middle where there are two.
-fn median(mut values: Vec<f64>) -> Option<f64> {
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     let upper = *values.get(middle)?;

@@ -3,27 +3,31 @@
 //! Until verdicts exist nothing here may sound like one: medians are compared and called
 //! indicative, with their numbers of samples and without an interval.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::format::{Count, Ns, Percent};
+use super::ci;
+use super::format::{Count, Ns, Percent, Time};
 use super::requests::{FACTOR_MIN, RequestTable, SAMPLES_MIN, ratio};
+use crate::history::History;
 use crate::model::Flavour;
 
 /// One of the five questions, with its answer in words.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Question {
-    pub question: &'static str,
+    pub question: String,
     pub answer: String,
     /// What the answer rests on, or what would fill it.
     pub note: String,
     pub answered: bool,
+    /// Someone should look at it.
+    pub attention: bool,
     /// Where its evidence is: a path on this server; null when there is none yet.
     pub evidence: Option<String>,
 }
 
 /// How much longer a request takes on one flavour than on the fastest, within one environment.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Factor {
     pub request: String,
     pub environment: String,
@@ -40,7 +44,7 @@ pub struct Factor {
 
 /// How much longer a request takes on the latest version than on the previous one, by medians of
 /// samples that were not paired: an indication, never a verdict.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Change {
     pub request: String,
     pub environment: String,
@@ -111,34 +115,35 @@ pub fn largest_rise(latest: &RequestTable, previous: &RequestTable) -> Option<Ch
     largest
 }
 
+impl Question {
+    /// One that cannot be answered yet, and what would fill it.
+    pub fn open(question: &str, answer: &str, note: impl Into<String>) -> Self {
+        Question {
+            question: question.into(),
+            answer: answer.into(),
+            note: note.into(),
+            answered: false,
+            attention: false,
+            evidence: None,
+        }
+    }
+}
+
 /// The five cards, in their order.
 pub fn questions(
     latest: &RequestTable,
     previous: &RequestTable,
     factor: Option<&Factor>,
     rise: Option<&Change>,
+    history: &History,
+    now: Time,
 ) -> Vec<Question> {
-    let empty = |question, answer: &str, note: &str| Question {
-        question,
-        answer: answer.into(),
-        note: note.into(),
-        answered: false,
-        evidence: None,
-    };
     vec![
-        empty("Unit tests", "no test run yet", "Test runs from CI will fill this; none is taken in so far."),
-        empty(
-            "Deploying the latest",
-            "no deployment event yet",
-            "Deployment events from CI will fill this; none is taken in so far.",
-        ),
+        ci::questions::tests(&history.suites, now),
+        ci::questions::deploying(&history.deploys, now),
         slow_database(latest, factor),
         slower_than_before(latest, previous, rise),
-        empty(
-            "Throughput of the latest",
-            "no load run yet",
-            "Load runs will fill this; none has been made so far.",
-        ),
+        ci::questions::throughput(&history.loads, now),
     ]
 }
 
@@ -147,23 +152,25 @@ fn slow_database(latest: &RequestTable, factor: Option<&Factor>) -> Question {
     let evidence = Some("/#requests".to_owned());
     match factor {
         Some(f) if f.factor >= FACTOR_MIN => Question {
-            question,
+            question: question.into(),
             answer: format!("{} on {}", f.request, f.db),
             note: format!(
                 "{:.1}× the fastest, {}: {} against {}. Indicative: medians of {} and {} samples, no interval yet.",
                 f.factor, f.fastest_db, f.median_ns, f.fastest_median_ns, f.samples, f.fastest_samples
             ),
             answered: true,
+            attention: false,
             evidence,
         },
         Some(f) => Question {
-            question,
+            question: question.into(),
             answer: "none stands out".into(),
             note: format!(
                 "The largest factor is {:.2}×, {} on {}. Indicative: medians of {} and {} samples, no interval yet.",
                 f.factor, f.request, f.db, f.samples, f.fastest_samples
             ),
             answered: true,
+            attention: false,
             evidence,
         },
         None => {
@@ -174,14 +181,13 @@ fn slow_database(latest: &RequestTable, factor: Option<&Factor>) -> Question {
                     "It takes {SAMPLES_MIN} samples of one request on two databases within the last hour."
                 )
             };
-            Question { question, answer: "not known yet".into(), note, answered: false, evidence: None }
+            Question::open(question, "not known yet", note)
         }
     }
 }
 
 fn slower_than_before(latest: &RequestTable, previous: &RequestTable, rise: Option<&Change>) -> Question {
     let question = "Slower than before";
-    let answer = "nothing is judged yet".to_owned();
     let note = match rise {
         Some(c) if c.factor > 1.0 => format!(
             "No verdict. The largest rise of unpaired medians is {} on {}: {} against {}, {} and {} samples.",
@@ -198,7 +204,8 @@ fn slower_than_before(latest: &RequestTable, previous: &RequestTable, rise: Opti
         }
         None => "It takes two versions on one database of one environment.".to_owned(),
     };
-    Question { question, answer, note, answered: false, evidence: rise.map(|_| "/#requests".to_owned()) }
+    let evidence = rise.map(|_| "/#requests".to_owned());
+    Question { evidence, ..Question::open(question, "nothing is judged yet", note) }
 }
 
 #[cfg(test)]
@@ -310,7 +317,8 @@ mod tests {
     #[test]
     fn without_data_each_question_says_what_would_fill_it() {
         let nothing = RequestTable::new([].iter(), 1);
-        for question in questions(&nothing, &nothing, None, None) {
+        let now = Time(crate::clock::Timestamp(0));
+        for question in questions(&nothing, &nothing, None, None, &History::default(), now) {
             assert!(!question.answered && !question.note.is_empty() && question.evidence.is_none());
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! The cost of a reading is bounded: rows per deployment shrink as the fleet grows, and the next
 //! reading waits ten times as long as the last one took (two seconds at least, thirty at most), so
-//! that watching the page takes no more than a tenth of one core from the probes.
+//! that watching the page takes no more than a tenth of one core from the probes. What CI told is
+//! read only when it changed (`past`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,9 +13,11 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::Mutex;
 
 use super::health::Health;
+use super::past::Past;
 use super::standing::{WINDOW, standing};
 use super::view::Overview;
 use crate::clock::{Clock, Timestamp};
+use crate::history::History;
 use crate::model::Version;
 use crate::store::{DeploymentRow, FailureRow, RequestTimes, RunRow, SampleRow, Store, StoreError};
 
@@ -43,6 +46,7 @@ pub struct Reading {
     pub known: Vec<DeploymentRow>,
     pub failures: Vec<FailureRow>,
     pub health: Health,
+    pub history: Arc<History>,
     /// Runs, and samples, of one deployment that were read at most.
     pub runs_max: u32,
     pub samples_max: u32,
@@ -66,7 +70,12 @@ pub struct Board {
     clock: Clock,
     title: String,
     /// Held while reading: whoever comes meanwhile waits, and gets the same.
-    cached: Mutex<Option<Cached>>,
+    cached: Mutex<Cache>,
+}
+
+struct Cache {
+    overview: Option<Cached>,
+    past: Past,
 }
 
 struct Cached {
@@ -76,14 +85,15 @@ struct Cached {
 
 impl Board {
     pub fn new(store: Store, clock: Clock, title: String) -> Self {
-        Board { store, clock, title, cached: Mutex::new(None) }
+        let past = Past::new(store.clone());
+        Board { store, clock, title, cached: Mutex::new(Cache { overview: None, past }) }
     }
 
     /// What is true now, or was some seconds ago.
     pub async fn overview(&self) -> Result<Arc<Overview>, StoreError> {
-        let mut cached = self.cached.lock().await;
+        let mut cache = self.cached.lock().await;
         let now = self.clock.now();
-        if let Some(cached) = &*cached {
+        if let Some(cached) = &cache.overview {
             let read_at = cached.overview.at.0;
             // A clock that stepped back must not keep an old reading alive.
             if read_at <= now && now.since(read_at) < cached.fresh_for {
@@ -91,18 +101,20 @@ impl Board {
             }
         }
         let started = Instant::now();
-        let overview = Arc::new(Overview::new(&self.read(now).await?));
+        let overview = Arc::new(Overview::new(&self.read(now, &mut cache.past).await?));
         let fresh_for = (started.elapsed() * FRESH_PER_COST).clamp(FRESH_MIN, FRESH_MAX);
-        *cached = Some(Cached { overview: overview.clone(), fresh_for });
+        cache.overview = Some(Cached { overview: overview.clone(), fresh_for });
         Ok(overview)
     }
 
     /// Forgets what was read, since it was just changed.
     pub async fn forget(&self) {
-        *self.cached.lock().await = None;
+        self.cached.lock().await.overview = None;
     }
 
-    async fn read(&self, at: Timestamp) -> Result<Reading, StoreError> {
+    async fn read(&self, at: Timestamp, past: &mut Past) -> Result<Reading, StoreError> {
+        // Read beside all the rest.
+        past.renew(at);
         let known = self.store.deployments().await?;
         let living: Vec<DeploymentRow> = known.iter().filter(|d| d.retired.is_none()).cloned().collect();
         let runs_max = share(living.len(), RUNS_EACH);
@@ -126,6 +138,7 @@ impl Board {
             title: self.title.clone(),
             failures: self.store.failures(at.minus(FAILURES_WINDOW), FAILURES_MAX).await?,
             health: Health::read(&self.store, &suites).await?,
+            history: past.history().await?,
             fleet,
             known,
             runs_max,

@@ -4,7 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use askama::filters::HtmlSafe;
-use serde::{Serialize, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
@@ -20,10 +21,30 @@ impl Serialize for Time {
     }
 }
 
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        let at = chrono::DateTime::parse_from_rfc3339(&text).map_err(|error| {
+            D::Error::custom(format!("expected an RFC 3339 time, found `{text}`: {error}"))
+        })?;
+        Ok(Time(Timestamp::from_utc(at.to_utc())))
+    }
+}
+
 impl Time {
+    /// How long ago, without the exact time: for sentences and terminals.
+    pub fn age(&self, now: &Time) -> Span {
+        Span(now.0.since(self.0))
+    }
+
     /// `6 s ago`, with the exact time on hover.
     pub fn ago(&self, now: &Time) -> TimeTag {
         TimeTag { at: self.0, text: format!("{} ago", Span(now.0.since(self.0))) }
+    }
+
+    /// `3 h 10 min`, with the exact time on hover: where something is waited for.
+    pub fn lasting_so_far(&self, now: &Time) -> TimeTag {
+        TimeTag { at: self.0, text: Secs(now.0.since(self.0).as_secs_f64().floor()).to_string() }
     }
 
     /// `for 4 min`, with the exact time on hover.
@@ -61,7 +82,7 @@ impl fmt::Display for Span {
 }
 
 /// A measured duration in nanoseconds; in milliseconds on the page, since that is what these are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 #[schema(value_type = u64)]
 pub struct Ns(pub u64);
@@ -110,7 +131,7 @@ impl fmt::Display for Bytes {
 }
 
 /// A number of things, with thousands set apart.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 #[schema(value_type = u64)]
 pub struct Count(pub u64);
@@ -150,8 +171,70 @@ pub struct Percent(pub f64);
 
 impl fmt::Display for Percent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = if self.0 < 0.0 { '−' } else { '+' };
-        write!(f, "{sign}{:.0} %", self.0.abs() * 100.0)
+        write!(f, "{}{:.0} %", sign(self.0, 0.005), self.0.abs() * 100.0)
+    }
+}
+
+/// What stands before a change; one that rounds to nothing is neither more nor less.
+fn sign(change: f64, least: f64) -> char {
+    match change {
+        c if c.abs() < least => '±',
+        c if c < 0.0 => '−',
+        _ => '+',
+    }
+}
+
+/// How long a step of CI took, in seconds: `0.21 s`, `9.3 s`, `93 s`, `12 min 5 s`, `3 h 10 min`.
+pub struct Secs(pub f64);
+
+impl fmt::Display for Secs {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates; not negative")]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.max(0.0);
+        let whole = seconds.round() as u64;
+        match seconds {
+            s if s < 0.000_999_5 => write!(f, "{:.2} ms", s * 1e3),
+            s if s < 0.099_95 => write!(f, "{:.1} ms", s * 1e3),
+            s if s < 0.999_5 => write!(f, "{:.0} ms", s * 1e3),
+            s if s < 9.95 => write!(f, "{s:.1} s"),
+            s if s < 119.5 => write!(f, "{whole} s"),
+            s if s < 7_199.5 => write!(f, "{} min {} s", whole / 60, whole % 60),
+            s if s < 172_800.0 => write!(f, "{} h {} min", whole / 3_600, whole % 3_600 / 60),
+            _ => write!(f, "{} d {} h", whole / 86_400, whole % 86_400 / 3_600),
+        }
+    }
+}
+
+/// A change of a duration: `+13 s`, `−2.1 s`.
+pub struct SecsDelta(pub f64);
+
+impl fmt::Display for SecsDelta {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", sign(self.0, 5e-6), Secs(self.0.abs()))
+    }
+}
+
+/// So many a second: `412`, `3.4`.
+pub struct Rate(pub f64);
+
+impl fmt::Display for Rate {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates; not negative")]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 < 9.95 { write!(f, "{:.1}", self.0.max(0.0)) } else { Count(self.0.round() as u64).fmt(f) }
+    }
+}
+
+/// A part of a whole: `0 %`, `<0.1 %`, `0.4 %`, `12 %`.
+pub struct Share(pub f64);
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 * 100.0 {
+            p if p <= 0.0 => f.write_str("0 %"),
+            p if p < 0.1 => f.write_str("<0.1 %"),
+            p if p < 9.95 => write!(f, "{p:.1} %"),
+            p => write!(f, "{p:.0} %"),
+        }
     }
 }
 
@@ -180,7 +263,22 @@ mod tests {
 
     #[test]
     fn a_change_has_its_sign() {
-        assert_eq!([0.18, -0.04].map(|p| Percent(p).to_string()), ["+18 %", "−4 %"]);
+        let texts = [0.18, -0.04, -0.001].map(|p| Percent(p).to_string());
+        assert_eq!(texts, ["+18 %", "−4 %", "±0 %"]);
+        let texts = [13.0, -2.14, 0.0].map(|s| SecsDelta(s).to_string());
+        assert_eq!(texts, ["+13 s", "−2.1 s", "±0.00 ms"]);
+    }
+
+    #[test]
+    fn seconds_rates_and_shares_keep_what_matters() {
+        let texts =
+            [0.0004, 0.0123, 0.21, 9.34, 93.2, 725.0, 11_400.0, 200_000.0].map(|s| Secs(s).to_string());
+        let expected =
+            ["0.40 ms", "12.3 ms", "210 ms", "9.3 s", "93 s", "12 min 5 s", "3 h 10 min", "2 d 7 h"];
+        assert_eq!(texts, expected);
+        assert_eq!([3.44, 1_412.4].map(|r| Rate(r).to_string()), ["3.4", "1,412"]);
+        let texts = [0.0, 0.0002, 0.004, 0.123].map(|s| Share(s).to_string());
+        assert_eq!(texts, ["0 %", "<0.1 %", "0.4 %", "12 %"]);
     }
 
     #[test]
@@ -191,6 +289,7 @@ mod tests {
         assert_eq!(at(0).ago(&at(7_200)).text, "2 h ago");
         assert_eq!(at(0).ago(&at(200_000)).text, "2 d ago");
         assert_eq!(at(9).ago(&at(3)).text, "0 s ago");
+        assert_eq!(at(0).lasting_so_far(&at(11_400)).text, "3 h 10 min");
         assert_eq!(
             at(0).ago(&at(6)).to_string(),
             "<time datetime=\"1970-01-01T00:00:00.000Z\" title=\"1970-01-01 00:00:00 UTC\">6 s ago</time>"

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use super::App;
 use super::api::unknown;
 use super::assets::HASH;
+use super::ci::{near, short_id};
 use super::evidence::Evidence;
 use super::format::Time;
 use super::matrix::Deployment;
@@ -30,6 +31,12 @@ const BROKEN_MAX: usize = 3;
 const DETAIL_MAX: usize = 180;
 /// Versions that are shown without being asked for.
 const VERSIONS_MAX: usize = 10;
+/// Past deployments that are shown without being asked for.
+const DEPLOYS_MAX: usize = 9;
+/// Cases of one list that are shown without being asked for.
+const CASES_MAX: usize = 5;
+/// Characters of a name from CI that are shown; all of it on hover.
+const NAME_MAX: usize = 90;
 
 #[derive(Template)]
 #[template(path = "overview.html")]
@@ -82,9 +89,25 @@ fn short(text: &str) -> String {
     }
 }
 
+/// A name from CI where there is no room for all of it: its end tells it from others.
+fn tail(name: &str) -> String {
+    let more = name.chars().count().saturating_sub(NAME_MAX);
+    match name.char_indices().nth(more) {
+        Some((start, _)) if more > 0 => format!("…{}", &name[start..]),
+        _ => name.to_owned(),
+    }
+}
+
 /// Keeps a number and its unit on one line.
 fn unbroken(text: &str) -> String {
-    text.replace(" ms", "\u{a0}ms").replace(" %", "\u{a0}%")
+    let mut text = text.replace(" ms", "\u{a0}ms").replace(" %", "\u{a0}%").replace(" min", "\u{a0}min");
+    for end in [' ', ')', ',', ';', '.'] {
+        text = text.replace(&format!(" s{end}"), &format!("\u{a0}s{end}"));
+    }
+    match text.strip_suffix(" s") {
+        Some(number) => format!("{number}\u{a0}s"),
+        None => text,
+    }
 }
 
 pub async fn overview(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {

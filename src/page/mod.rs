@@ -10,12 +10,14 @@ mod answers;
 mod api;
 mod assets;
 mod board;
+pub mod ci;
 mod evidence;
-mod format;
+pub mod format;
 mod health;
 mod html;
 mod matrix;
 mod openapi;
+mod past;
 mod problem;
 mod requests;
 mod sparkline;
@@ -35,9 +37,11 @@ use tower_http::compression::CompressionLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::clock::Clock;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
+pub use answers::{Change, Factor, Question};
 use board::Board;
 use problem::Problem;
+pub use view::Overview;
 
 /// Nothing but this server's own style, script and images; nobody may frame it.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; \
@@ -98,6 +102,11 @@ pub fn router(state: State) -> Router {
         .layer(always(REFERRER_POLICY, "no-referrer"))
         .layer(SetResponseHeaderLayer::if_not_present(CACHE_CONTROL, HeaderValue::from_static("no-store")))
         .with_state(app)
+}
+
+/// What `/api/v1/overview` answers, for who holds the store itself.
+pub async fn overview(store: Store, clock: Clock, title: String) -> Result<Arc<Overview>, StoreError> {
+    Board::new(store, clock, title).overview().await
 }
 
 async fn not_found(uri: Uri, headers: HeaderMap) -> Response {

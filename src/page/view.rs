@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::answers::{Change, Factor, Question, largest_factor, largest_rise, questions};
 use super::board::{FAILURES_MAX, Reading};
+use super::ci::{DeployHistory, LoadHistory, TestHistory, UnderWay, under_way};
 use super::format::{Count, Time};
 use super::health::Health;
 use super::matrix::{Matrix, OutcomeName, detail};
@@ -33,6 +34,14 @@ pub struct Overview {
     pub matrix: Matrix,
     /// The requests of the latest version of each environment.
     pub requests: RequestTable,
+    /// What CI found, of the last 14 days.
+    pub tests: TestHistory,
+    /// What was deployed, of the last 400 days.
+    pub deploys: DeployHistory,
+    /// What load runs measured, of the last 400 days.
+    pub loads: LoadHistory,
+    /// What began within two days and has not told of an end, the longest first.
+    pub under_way: Vec<UnderWay>,
     /// Newest first, equal ones together; of the last 24 hours.
     pub failures: Vec<FailureGroup>,
     /// How many samples that did not pass were read, if there may be more; else null.
@@ -99,15 +108,20 @@ impl Overview {
         let matrix = Matrix::new(reading);
         let factor = largest_factor(&latest);
         let rise = largest_rise(&latest, &previous);
+        let (at, history) = (Time(reading.at), &*reading.history);
         Overview {
-            at: Time(reading.at),
+            at,
             title: reading.title.clone(),
             status: status(reading, &matrix),
-            questions: questions(&latest, &previous, factor.as_ref(), rise.as_ref()),
+            questions: questions(&latest, &previous, factor.as_ref(), rise.as_ref(), history, at),
             slow_database: factor,
             unpaired_rise: rise,
             matrix,
             requests: latest,
+            tests: TestHistory::new(&history.suites),
+            deploys: DeployHistory::new(&history.deploys),
+            loads: LoadHistory::new(&history.loads),
+            under_way: under_way(history, at),
             failures: groups(&reading.failures, &reading.known),
             failures_cut: (reading.failures.len() >= FAILURES_MAX as usize)
                 .then(|| reading.failures.len().into()),

@@ -11,6 +11,7 @@ use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
 use crate::page_fleet::{Fleet, Told, deployment, usual};
+use crate::page_past;
 use crate::rig::Home;
 
 struct Served {
@@ -125,9 +126,16 @@ fn steady() -> insta::Settings {
     settings
 }
 
+/// A fleet of which CI told much.
+async fn with_a_past() -> Fleet {
+    let fleet = Fleet::filled().await;
+    page_past::told(&fleet).await;
+    fleet
+}
+
 #[tokio::test]
 async fn the_overview_reads_well() {
-    let served = serve(Fleet::filled().await).await;
+    let served = serve(with_a_past().await).await;
     let answer = served.get("/").await;
     assert_eq!(answer.status, StatusCode::OK);
     steady().bind(|| insta::assert_snapshot!("overview", words(&answer.body)));
@@ -161,7 +169,7 @@ async fn a_deployment_shows_its_evidence() {
 
 #[tokio::test]
 async fn the_api_keeps_its_shape() {
-    let served = serve(Fleet::filled().await).await;
+    let served = serve(with_a_past().await).await;
     served.fleet.refuse("field `x` is unknown").await;
     let mut overview = served.get("/api/v1/overview").await.json();
     // The lines of nine deployments are the longest and the least telling part.
@@ -171,6 +179,11 @@ async fn the_api_keeps_its_shape() {
             *rounds = json!(format!("{} rounds", rounds.as_array().unwrap().len()));
         }
     }
+    for suite in overview["tests"]["suites"].as_array_mut().unwrap() {
+        suite["runs"].as_array_mut().unwrap().truncate(1);
+        suite["slowest"].as_array_mut().unwrap().truncate(1);
+    }
+    overview["deploys"]["deployments"].as_array_mut().unwrap().truncate(2);
     let outbox = served.get("/api/v1/outbox").await.json();
     let mut requests = served.get("/api/v1/deployments/cachet-3.x-sqlite/requests").await.json();
     requests["deployment"]["rounds"] = Value::Null;
@@ -188,7 +201,7 @@ async fn the_api_keeps_its_shape() {
 /// Every answer of every documented route holds against its schema, which says all there is.
 #[tokio::test]
 async fn the_openapi_document_matches_what_is_served() {
-    let served = serve(Fleet::filled().await).await;
+    let served = serve(with_a_past().await).await;
     served.fleet.refuse("no").await;
     let document = served.get("/api/v1/openapi.json").await.json();
     let mut schemas = document["components"].clone();
@@ -310,6 +323,7 @@ async fn hostile_texts_are_shown_and_not_obeyed() {
     fleet.rounds(3, told).await;
     let now = fleet.clock.now();
     fleet.store.note_trouble(Lane::Logs, now, HOSTILE);
+    page_past::hostile(&fleet, HOSTILE, "javascript:alert(3)").await;
     let served = serve(fleet).await;
     served.notices.send(vec![HOSTILE.to_owned()]).unwrap();
     for path in ["/", "/deployments/%3Cb%3E%26%22%27%2Fx", "/deployments/%3Cscript%3E"] {
@@ -321,6 +335,9 @@ async fn hostile_texts_are_shown_and_not_obeyed() {
     }
     let page = served.get("/").await.body;
     assert!(page.contains("&#60;script&#62;alert(1)"), "the text itself is shown");
+    assert!(page.contains("9.9.9") && page.contains("id=\"throughput\""), "events are shown");
+    assert!(!page.contains("javascript:"), "only web pages are linked to");
+    assert!(!served.get("/api/v1/overview").await.body.contains("javascript:"));
     assert!(page.contains("href=\"/deployments/%3Cb%3E%26%22%27%2Fx\""), "a name cannot leave its link");
     assert_eq!(served.get("/deployments/%3Cb%3E%26%22%27%2Fx").await.status, StatusCode::OK);
 }
@@ -499,6 +516,38 @@ async fn a_reading_is_shared_for_two_seconds_and_then_renewed() {
     assert_eq!(count().await, 0, "within two seconds nothing is read again");
     served.wait();
     assert_eq!(count().await, 1);
+}
+
+#[tokio::test]
+async fn what_ci_tells_shows_with_the_next_reading_and_hides_no_more_than_it_must() {
+    let served = serve(Fleet::empty().await).await;
+    let tests = async || served.get("/api/v1/overview").await.json()["tests"]["suites_known"].clone();
+    assert_eq!(tests().await, 0);
+    page_past::told(&served.fleet).await;
+    served.wait();
+    assert_eq!(tests().await, 3);
+    let page = served.get("/").await.body;
+    assert!(page.contains("<li class=\"late\">"), "what takes too long is set apart");
+    assert!(page.contains("<a href=\"https://ci.example/job/cachet/512/\" rel=\"noopener noreferrer\">"));
+}
+
+/// Years of CI with all limits reached: the page stays small enough to be read.
+#[tokio::test]
+async fn a_long_past_is_cut() {
+    let fleet = Fleet::empty().await;
+    page_past::long(&fleet).await;
+    let served = serve(fleet).await;
+    let overview = served.get("/api/v1/overview").await.json();
+    assert_eq!(
+        (&overview["tests"]["suites_known"], &overview["deploys"]["known"]),
+        (&json!(40), &json!(300))
+    );
+    let sizes =
+        [&overview["tests"]["suites"], &overview["deploys"]["deployments"], &overview["loads"]["plans"]];
+    assert_eq!(sizes.map(|list| list.as_array().unwrap().len()), [12, 40, 12]);
+    let page = served.get("/").await.body;
+    assert!(page.len() < 400_000, "{} bytes", page.len());
+    assert!(words(&page).contains("28 more suites and branches"), "{}", words(&page));
 }
 
 #[tokio::test]

@@ -15,6 +15,8 @@ mod outage;
 mod page;
 #[path = "../it/page_fleet.rs"]
 mod page_fleet;
+#[path = "../it/page_past.rs"]
+mod page_past;
 mod store;
 mod store_events;
 mod store_faults;

@@ -21,6 +21,7 @@ use cachetscope::store::Lane;
 use tokio::sync::watch;
 
 use crate::page_fleet::{Fleet, Told, deployment, usual};
+use crate::page_past;
 
 const PHONE_PX: u32 = 390;
 
@@ -74,6 +75,9 @@ async fn serve(router: Router) -> String {
 /// As bad as it gets: long names, long words in failures, a collector that is away.
 async fn unlucky() -> Fleet {
     let mut fleet = Fleet::filled().await;
+    page_past::told(&fleet).await;
+    page_past::long(&fleet).await;
+    page_past::hostile(&fleet, &"a-name-that-never-ends".repeat(10), "https://ci.example/").await;
     let name = "cachet-with-a-name-that-somebody-had-to-type-in-full-microsoft-sql-server";
     fleet.deployments.push(deployment(name, "2.4.1", Flavour::SqlServer).into());
     fleet.live().await;
@@ -98,6 +102,7 @@ async fn unlucky() -> Fleet {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_browser_has_no_complaint() {
     let fleet = Fleet::filled().await;
+    page_past::told(&fleet).await;
     let (router, _notices) = fleet.router("staging");
     // What the browser says of a page that breaks the policy: so a complaint would be seen.
     let broken = async || ([(CONTENT_SECURITY_POLICY, "default-src 'none'")], Html("<p style='color:red'>x"));
@@ -197,7 +202,7 @@ fn framed(router: Router, script: &'static str) -> Router {
         let path = &query["path"];
         Html(format!(
             "<!doctype html>
-             <style>body{{margin:0}}iframe{{border:0;display:block;width:{PHONE_PX}px;height:3600px}}</style>
+             <style>body{{margin:0}}iframe{{border:0;display:block;width:{PHONE_PX}px;height:8000px}}</style>
              <iframe src=\"{path}\"></iframe><pre></pre>
              <script>
              const frame = document.querySelector('iframe');
@@ -242,12 +247,13 @@ async fn nothing_scrolls_sideways_on_a_phone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_worth_looking_at() {
     let fleet = Fleet::filled().await;
+    page_past::told(&fleet).await;
     let (router, _notices) = fleet.router("staging");
     let url = serve(framed(router, "")).await;
     let dark = "--blink-settings=preferredColorScheme=0";
-    screenshot(&url, "page-light.png", "1220,1500", &[]).await;
-    screenshot(&url, "page-dark.png", "1220,1500", &[dark]).await;
-    screenshot(&format!("{url}/framed?path=/"), "page-phone.png", "390,3200", &[]).await;
+    screenshot(&url, "page-light.png", "1220,3300", &[]).await;
+    screenshot(&url, "page-dark.png", "1220,3300", &[dark]).await;
+    screenshot(&format!("{url}/framed?path=/"), "page-phone.png", "390,8000", &[]).await;
     let evidence = format!("{url}/deployments/cachet-2.4-postgresql");
     screenshot(&evidence, "page-deployment.png", "1220,1700", &[]).await;
 }

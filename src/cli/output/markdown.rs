@@ -73,7 +73,7 @@ fn own(text: &str) -> String {
 }
 
 /// What comes from a target must not become markup or break the table.
-fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -7,6 +7,8 @@ mod junit;
 mod markdown;
 mod table;
 
+pub(super) use markdown::escape;
+
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
