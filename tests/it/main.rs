@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
 mod cli;
+mod client;
 mod daemon;
+mod events_api;
 mod exporter;
 mod http;
 mod junit;
