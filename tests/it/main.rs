@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
 mod cli;
+mod cli_ci;
 mod client;
 mod daemon;
 mod events_api;
