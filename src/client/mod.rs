@@ -3,9 +3,9 @@
 //!
 //! Written to the spool first, then sent: an event that was handed in survives `kill -9` and a daemon
 //! that is away. It leaves the spool only when the daemon said that it is committed, so it may arrive
-//! twice; its identity makes that one event. Everything is bounded: the spool (see [`spool`]), one
-//! request, and the time that a call may take. Deliberately absent: a process in the background.
-//! Whoever calls next takes along what waits.
+//! twice; its identity makes that one event. Everything is bounded: the spool ([`FILES_MAX`],
+//! [`SPOOL_BYTES_MAX`]), one request, and the time that a call may take. Deliberately absent: a process
+//! in the background. Whoever calls next takes along what waits.
 
 mod answer;
 mod exchange;
