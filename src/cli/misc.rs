@@ -77,6 +77,11 @@ pub(super) fn man() -> anyhow::Result<u8> {
     clap_mangen::Man::new(command.clone()).render(&mut page)?;
     for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
         clap_mangen::Man::new(sub.clone()).render(&mut page)?;
+        // `help` repeats all the others.
+        let is_own = |nested: &&clap::Command| sub.get_name() != "help" && nested.get_name() != "help";
+        for nested in sub.get_subcommands().filter(is_own) {
+            clap_mangen::Man::new(nested.clone()).render(&mut page)?;
+        }
     }
     super::print(&String::from_utf8_lossy(&page))?;
     Ok(exit::OK)

@@ -4,6 +4,7 @@
 //! variable; there is no third file format.
 
 mod check;
+mod ci;
 mod demo;
 mod misc;
 mod outbox;
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::clock::Clock;
 use crate::config::{Config, Env, Problems, Source};
@@ -32,6 +33,8 @@ pub(crate) mod exit {
     pub const USAGE: u8 = 2;
     pub const UNREACHABLE: u8 = 3;
     pub const UNDELIVERED: u8 = 6;
+    /// Of `run`, whose other codes are those of the command that it wraps.
+    pub const RUN_USAGE: u8 = 125;
 }
 
 /// Probes every deployed Cachet version on every database, keeps what it saw, and exports it over
@@ -83,6 +86,13 @@ enum Command {
     Probe(probe::Probe),
     /// The five questions and what is known of them, as text, Markdown or JSON
     Report(report::Report),
+    /// Wrap a command of CI: it is timed, watched and reported, and exits as it exits
+    #[command(after_help = RUN_HELP)]
+    Run(ci::Run),
+    /// Hand in what happened: tests, a deployment, a load run, a whole pipeline
+    Record(ci::Record),
+    /// Deliver what `run` and `record` could not
+    Flush(ci::Flush),
     /// Validate suites and fleet offline; request budgets and number of series
     Check(check::Check),
     /// Look after telemetry that the collector refused
@@ -95,12 +105,17 @@ enum Command {
     Man,
 }
 
+const RUN_HELP: &str = "\
+The exit code is the command's own, 128+n if signal n ended it, 124 when it was ended for a \
+time-out or for silence, 126 or 127 when it could not be started, 125 when this command line is \
+wrong. With --require-delivery it is 6 when the command succeeded and the event was not delivered.";
+
 /// Runs the command that the process was given.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let code = if error.use_stderr() { exit::USAGE } else { exit::OK };
+            let code = if error.use_stderr() { usage_code() } else { exit::OK };
             // Nothing is left to tell if stdout or stderr is closed.
             let _ = error.print();
             return ExitCode::from(code);
@@ -117,6 +132,15 @@ pub fn main() -> ExitCode {
             }
             ExitCode::from(exit::USAGE)
         }
+    }
+}
+
+/// 2, but 125 for `run`, where 2 may be the wrapped command's own.
+fn usage_code() -> u8 {
+    let matches = Cli::command().ignore_errors(true).try_get_matches();
+    match matches.ok().as_ref().and_then(|matches| matches.subcommand_name()) {
+        Some("run") => exit::RUN_USAGE,
+        _ => exit::USAGE,
     }
 }
 
@@ -138,6 +162,9 @@ fn run(cli: Cli, env: Env) -> anyhow::Result<u8> {
         Command::Demo(command) => command.run(&global, env),
         Command::Probe(command) => command.run(&global, env),
         Command::Report(command) => command.run(&global, &env),
+        Command::Run(command) => Ok(command.run(&global, &env)),
+        Command::Record(command) => command.run(&global, &env),
+        Command::Flush(command) => command.run(&global, &env),
         Command::Check(command) => command.run(&global, &env),
         Command::Outbox(command) => command.run(&global, &env),
         Command::Healthcheck(command) => command.run(),

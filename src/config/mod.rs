@@ -7,6 +7,7 @@
 //! Deliberately absent: a second file format, includes, and settings of the daemon itself (those
 //! are flags).
 
+pub mod ci;
 mod compose;
 mod env;
 mod expect;

@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
 mod cli;
+mod cli_ci;
+mod client;
 mod daemon;
 mod demo_ci;
+mod events_api;
 mod exporter;
 mod http;
 mod ingest;
