@@ -223,6 +223,7 @@ mod tests {
                     environment: environment.into(),
                     digest: String::new(),
                     url: String::new(),
+                    reported: String::new(),
                     retired: None,
                 },
                 rank: 0,

@@ -192,6 +192,7 @@ mod tests {
             environment: environment.into(),
             digest: String::new(),
             url: String::new(),
+            reported: String::new(),
             retired: None,
         };
         let fleet = [
