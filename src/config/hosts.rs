@@ -67,8 +67,13 @@ pub(super) fn read(sink: &Sink, node: Node) -> Hosts {
     let Some(mut fields) = Fields::of(sink, node, "`discover`") else { return Hosts::default() };
     for key in ["http_sd", "docker"] {
         if let Some(node) = fields.take(key) {
-            let fault = Fault::new(format!("`{key}` is not there yet: deployments come from this list and from events"));
-            sink.report(node.at, fault.hint("list each deployment under `deployments:`, or use `deploy_events:`"));
+            let fault = Fault::new(format!(
+                "`{key}` is not there yet: deployments come from this list and from events"
+            ));
+            sink.report(
+                node.at,
+                fault.hint("list each deployment under `deployments:`, or use `deploy_events:`"),
+            );
         }
     }
     let events = fields.take("deploy_events");
@@ -85,7 +90,10 @@ pub(super) fn read(sink: &Sink, node: Node) -> Hosts {
     }
     let nodes = elements(sink, Some(given));
     if nodes.len() > PATTERNS_MAX {
-        let fault = Fault::new(format!("`allow_hosts`: has {} entries; expected at most {PATTERNS_MAX}", nodes.len()));
+        let fault = Fault::new(format!(
+            "`allow_hosts`: has {} entries; expected at most {PATTERNS_MAX}",
+            nodes.len()
+        ));
         sink.report(at, fault.hint("allow a whole domain, `*.ci.example`, or a network, `10.0.0.0/8`"));
         return Hosts::default();
     }
@@ -103,13 +111,16 @@ fn parse(text: &str) -> Result<Pattern, Fault> {
         })?;
         let width = if net.is_ipv4() { 32 } else { 128 };
         let bits = bits.parse::<u32>().ok().filter(|bits| *bits <= width);
-        let bits = bits.ok_or_else(|| wrong().hint(format!("behind `/` stands a number of bits, 0 to {width}")))?;
+        let bits =
+            bits.ok_or_else(|| wrong().hint(format!("behind `/` stands a number of bits, 0 to {width}")))?;
         let set = match net {
             IpAddr::V4(v4) => v4.to_bits().checked_shl(bits).unwrap_or(0) != 0,
             IpAddr::V6(v6) => v6.to_bits().checked_shl(bits).unwrap_or(0) != 0,
         };
         if set {
-            return Err(wrong().hint(format!("the bits behind the first {bits} are not 0; is the length right?")));
+            return Err(
+                wrong().hint(format!("the bits behind the first {bits} are not 0; is the length right?"))
+            );
         }
         return Ok(Pattern::Net(net, bits));
     }

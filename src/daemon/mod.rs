@@ -4,7 +4,10 @@
 //! is bound. Shutdown: no new rounds → those under way end, with a deadline → one last snapshot →
 //! one last export, with a deadline → the store closes; what is undelivered waits there.
 
+mod fleet;
+mod members;
 mod reload;
+mod reported;
 mod rounds;
 
 use std::net::SocketAddr;
@@ -24,7 +27,9 @@ use crate::otlp::Resource;
 use crate::page;
 use crate::publisher::Publisher;
 use crate::store::{Change, Location, Retention, Store};
+pub use fleet::Fleet;
 pub use reload::Reloader;
+use reported::Reported;
 pub use rounds::Rounds;
 
 /// How long rounds that are under way may take to end; then they skip what they have not asked yet.
@@ -109,19 +114,27 @@ impl Daemon {
 
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let (notices, notices_seen) = tokio::sync::watch::channel(Vec::new());
         let client = Client::new(clock.clone());
-        let rounds = Rounds::new(store.clone(), client, clock.clone(), fleet_resource.clone());
-        rounds.set(config).await?;
+        let rounds = Rounds::new(store.clone(), client.clone(), clock.clone(), fleet_resource.clone());
+        let fleet = Fleet::new(store.clone(), rounds.clone());
+        fleet.set(config).await?;
         tasks.spawn(rounds.clone().run(stop.clone()));
+        tasks.spawn(fleet.clone().run(stop.clone()));
+        let reported = Reported {
+            store: store.clone(),
+            client,
+            rounds: rounds.clone(),
+            deployments: fleet.deployments(),
+        };
+        tasks.spawn(reported.run(stop.clone()));
         if let Some((reloader, hangup)) = reloader {
-            tasks.spawn(reloader.run(hangup, rounds.clone(), notices, stop.clone()));
+            tasks.spawn(reloader.run(hangup, fleet.clone(), stop.clone()));
         }
 
         let state = page::State {
             store: store.clone(),
             clock: clock.clone(),
-            notices: notices_seen,
+            notices: fleet.notices(),
             title: settings.title,
         };
         let served =

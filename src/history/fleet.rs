@@ -111,8 +111,10 @@ pub fn fleet(deploys: &[EventRow]) -> Fleet {
         let commit = event.commit.clone();
         let environment = event.environment().to_owned();
         let origin = event.as_parent();
-        registered
-            .insert(name.clone(), Registered { name, version, db, environment, url, digest, commit, origin, at });
+        registered.insert(
+            name.clone(),
+            Registered { name, version, db, environment, url, digest, commit, origin, at },
+        );
     }
     Fleet { registered: registered.into_values().collect(), removed }
 }
@@ -233,7 +235,8 @@ mod tests {
             row
         };
         let of = |rows: &[EventRow]| fleet(rows).registered[0].deployment().unwrap();
-        let (first, second) = (of(&[build(1, "sha256:1")]), of(&[build(1, "sha256:1"), build(2, "sha256:2")]));
+        let (first, second) =
+            (of(&[build(1, "sha256:1")]), of(&[build(1, "sha256:1"), build(2, "sha256:2")]));
         assert_ne!(first.key(), second.key());
         assert_ne!(first.origin, second.origin);
         assert!(!second.writes && second.token.is_none());

@@ -30,9 +30,8 @@ mod tests {
 
     #[test]
     fn only_what_cannot_be_true_is_a_mismatch() {
-        let differs = |version: &str, reported: &str| {
-            mismatch(&Version::parse(version).unwrap(), reported).is_some()
-        };
+        let differs =
+            |version: &str, reported: &str| mismatch(&Version::parse(version).unwrap(), reported).is_some();
         for (version, reported) in [
             ("2.3.18", "2.3.18"),
             ("v2.4", "2.4.0"),
@@ -45,9 +44,13 @@ mod tests {
         ] {
             assert!(!differs(version, reported), "{version} may say {reported}");
         }
-        for (version, reported) in
-            [("2.4.1", "2.3.18"), ("2.4.2", "2.4.0-dev"), ("2.4.1", "3.x-dev"), ("3.0.0", "2.4.0-dev"), ("3.0.0", "hello")]
-        {
+        for (version, reported) in [
+            ("2.4.1", "2.3.18"),
+            ("2.4.2", "2.4.0-dev"),
+            ("2.4.1", "3.x-dev"),
+            ("3.0.0", "2.4.0-dev"),
+            ("3.0.0", "hello"),
+        ] {
             assert!(differs(version, reported), "{version} does not say {reported}");
         }
         let words = mismatch(&Version::parse("2.4.1").unwrap(), "2.3.18").unwrap();

@@ -5,6 +5,7 @@
 mod cli;
 mod daemon;
 mod exporter;
+mod fleet_events;
 mod http;
 mod junit;
 mod junit_fuzz;

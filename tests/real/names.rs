@@ -14,7 +14,7 @@ use cachetscope::otlp::Resource;
 use cachetscope::otlp::names::{self, ALL_ATTRIBUTES, ALL_METRICS};
 use cachetscope::probe::Tick;
 use cachetscope::publisher::{Publisher, facts_of, facts_of_tick};
-use cachetscope::store::{Change, DeploymentRow, Store};
+use cachetscope::store::{Change, DeploymentRow, Store, deployment_key};
 
 use crate::parts::collector::{Collector, Kind, Received};
 use crate::parts::facts::{deployment, request};
@@ -94,6 +94,8 @@ async fn sent_over(protocol: &'static str) -> Received {
     let living = Arc::new(living);
     let rows = vec![DeploymentRow::from(living.as_ref())];
     store.change(Change::Fleet { deployments: rows, at: clock.now() }).await.unwrap();
+    let reported = Change::Reported { key: deployment_key(&living), version: "3.x-dev".to_owned() };
+    store.change(reported).await.unwrap();
     store.commit(facts_of(eventful(&store, &living, &clock), &fleet, true)).await.unwrap();
     let tick = Tick {
         suite: "cachet".to_owned(),
