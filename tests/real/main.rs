@@ -6,6 +6,7 @@
 
 mod parts;
 
+mod fleet;
 mod harness;
 mod junit;
 mod kill;

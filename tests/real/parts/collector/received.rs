@@ -35,6 +35,8 @@ pub struct Span {
     pub resource: Attributes,
     pub scope: String,
     pub events: Vec<Event>,
+    /// Trace and span of each.
+    pub links: Vec<(String, String)>,
     /// `Status.code`: 0 unset, 1 ok, 2 error.
     pub status: i64,
     pub status_message: String,
@@ -145,6 +147,9 @@ impl Received {
                     resource: resource.clone(),
                     scope: scope.clone(),
                     events: list(span, "events").map(event).collect(),
+                    links: list(span, "links")
+                        .map(|link| (text(link, "traceId"), text(link, "spanId")))
+                        .collect(),
                     status: status["code"].as_i64().unwrap_or(0),
                     status_message: text(status, "message"),
                 });
