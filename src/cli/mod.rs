@@ -5,6 +5,7 @@
 
 mod check;
 mod demo;
+mod manager;
 mod misc;
 mod outbox;
 mod output;

@@ -16,6 +16,7 @@ mod page;
 mod page_fleet;
 mod probe;
 mod rig;
+mod service;
 mod standins;
 mod transport;
 mod wrap;

@@ -19,6 +19,7 @@ mod page_fleet;
 mod store;
 mod store_faults;
 mod store_model;
+mod unit;
 mod wrap_phpunit;
 #[path = "../it/wrapped.rs"]
 mod wrapped;
