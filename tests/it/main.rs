@@ -15,6 +15,7 @@ mod one_shot;
 mod page;
 mod page_fleet;
 mod probe;
+mod reconcile;
 mod rig;
 mod service;
 mod standins;
