@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo test lint check-collector kill-test outage-test fuzz api-test bench deny parts
+.PHONY: help build demo test lint check-unit check-collector kill-test outage-test fuzz api-test bench deny parts
 
 # $(call with-parts,test): tells the commands after it where the real parts are.
 with-parts = parts=$$(scripts/real-parts.sh $(1)); eval "$$parts";
@@ -22,10 +22,18 @@ demo: ## everything in one process, with stand-in deployments; ARGS="--for 60s"
 test: parts lint check-collector ## get the real parts, lint, run all tests
 	@$(call with-parts,test 2>/dev/null) $(call timed,test-build) cargo test --no-run --quiet; cargo test
 
-lint: ## format, clippy and documentation, all without a warning
+lint: check-unit ## format, clippy and documentation, all without a warning
 	@$(call timed,fmt) cargo fmt --check
 	@$(call timed,clippy) cargo clippy --locked --quiet --all-targets -- -D warnings
 	@export RUSTDOCFLAGS='-D warnings'; $(call timed,doc) cargo doc --locked --quiet --no-deps
+
+# It exits 0 on most problems, so whatever it prints is one. The program need not be installed for this.
+check-unit: ## hold the systemd unit against systemd-analyze, where that is
+	@$(call timed,unit) if command -v systemd-analyze >/dev/null; then \
+	  dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	  sed 's|/usr/local/bin/cachetscope|/bin/true|' deploy/cachetscope.service >"$$dir/cachetscope.service"; \
+	  words=$$(systemd-analyze verify "$$dir/cachetscope.service" 2>&1) && [ -z "$$words" ] || { echo "$$words" >&2; exit 1; }; \
+	else echo 'systemd-analyze is not there (Debian: systemd); deploy/cachetscope.service is not checked' >&2; fi
 
 check-collector: parts ## hold the collector's configurations against the collector
 	@$(call with-parts,test 2>/dev/null) export {GRPC,HTTP,HEALTH}_ADDR=127.0.0.1:1 OUT_DIR=/tmp; \

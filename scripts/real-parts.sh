@@ -19,6 +19,8 @@
 #   CACHETSCOPE_TEST_PHPUNIT    PHPUnit
 #   CACHETSCOPE_TEST_PYTEST     a Python that has pytest
 #   CACHETSCOPE_TEST_NODE       Node.js 20 or later, for its test runner
+#   CACHETSCOPE_TEST_SYSTEMD_ANALYZE
+#                               systemd-analyze
 #   CACHETSCOPE_BENCH_BLACKBOX  prometheus-blackbox-exporter
 #   CACHETSCOPE_DENY            cargo-deny
 #
@@ -151,6 +153,9 @@ node() {
     die "$found is Node.js $version: install 20 or later (https://nodejs.org/), or set CACHETSCOPE_TEST_NODE"
 }
 
+# What checks deploy/cachetscope.service.
+systemd_analyze() { program systemd-analyze systemd; }
+
 cargo_deny() {
   found=$parts/bin/cargo-deny
   [ -x "$found" ] || cargo install cargo-deny --locked --quiet --root "$parts" >&2
@@ -192,6 +197,7 @@ case ${1:-test} in
     provide CACHETSCOPE_TEST_PHPUNIT phpunit phpunit
     provide CACHETSCOPE_TEST_PYTEST pytest pytest
     provide CACHETSCOPE_TEST_NODE node node
+    provide CACHETSCOPE_TEST_SYSTEMD_ANALYZE systemd systemd_analyze
     [ "${1:-test}" = test ] || provide CACHETSCOPE_BENCH_BLACKBOX blackbox blackbox
     ;;
   deny) provide CACHETSCOPE_DENY cargo-deny cargo_deny ;;

@@ -6,10 +6,12 @@
 mod check;
 mod ci;
 mod demo;
+mod manager;
 mod misc;
 mod outbox;
 mod output;
 mod probe;
+mod reconcile;
 mod report;
 mod serve;
 mod spool;
@@ -97,6 +99,8 @@ enum Command {
     Check(check::Check),
     /// Look after telemetry that the collector refused
     Outbox(outbox::Outbox),
+    /// Compare with what a CI server keeps, and import what is missing
+    Reconcile(reconcile::Reconcile),
     /// Ask a running daemon whether it is well
     Healthcheck(misc::Healthcheck),
     /// Print shell completions
@@ -167,6 +171,7 @@ fn run(cli: Cli, env: Env) -> anyhow::Result<u8> {
         Command::Flush(command) => command.run(&global, &env),
         Command::Check(command) => command.run(&global, &env),
         Command::Outbox(command) => command.run(&global, &env),
+        Command::Reconcile(command) => command.run(&env),
         Command::Healthcheck(command) => command.run(),
         Command::Completions(command) => command.run(),
         Command::Man => misc::man(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Global, block_on, exit};
+use super::{Global, block_on, exit, manager};
 use crate::clock::Clock;
 use crate::config::Env;
 use crate::daemon::{Daemon, Reloader, Settings, TokensFile, resource};
@@ -91,8 +91,13 @@ impl Serve {
             let location = settings.location.clone();
             let daemon = Daemon::start(settings, config, Some(reloader), Clock::system()).await?;
             tracing::info!(page = format!("http://{}", daemon.address()), store = %location, deployments, "ready");
+            let alive = manager::ready(daemon.address(), daemon.store().clone()).await;
             stop_signal().await?;
             tracing::info!("stopping");
+            manager::stopping();
+            if let Some(alive) = alive {
+                alive.abort();
+            }
             tokio::select! {
                 () = daemon.shut_down() => {}
                 again = stop_signal() => {

@@ -7,6 +7,7 @@ use std::path::Path;
 use http::HeaderValue;
 use url::Url;
 
+use super::hosts::{self, Hosts};
 use super::problem::{At, Fault, Problem, Problems, Sink};
 use super::reader::{Fields, elements};
 use super::surroundings::Surroundings;
@@ -18,18 +19,18 @@ use crate::model::{Deployment, Flavour, Secret, Tls, Version};
 const DEFAULT_ENVIRONMENT: &str = "production";
 const DNS_PORT: u16 = 53;
 
-/// The deployments that are sound, each with its place; everything else is reported.
-pub(super) fn read(sink: &Sink, node: Node, around: &Surroundings<'_>) -> Vec<(At, Deployment)> {
+/// The deployments that are sound, each with its place, and the hosts from which events may bring
+/// more; everything else is reported.
+pub(super) fn read(sink: &Sink, node: Node, around: &Surroundings<'_>) -> (Vec<(At, Deployment)>, Hosts) {
     if matches!(node.value, Value::Null) {
         sink.report(node.at, Fault::new("the file is empty").hint("a fleet starts with `deployments:`"));
-        return Vec::new();
+        return (Vec::new(), Hosts::default());
     }
-    let Some(mut fields) = Fields::of(sink, node, "the fleet") else { return Vec::new() };
+    let Some(mut fields) = Fields::of(sink, node, "the fleet") else {
+        return (Vec::new(), Hosts::default());
+    };
     let deployments = elements(sink, fields.take("deployments"));
-    if let Some(discover) = fields.take("discover") {
-        let fault = Fault::new("`discover` is not there yet: this version reads only a fixed list");
-        sink.report(discover.at, fault.hint("list each deployment under `deployments:`"));
-    }
+    let hosts = fields.take("discover").map(|node| hosts::read(sink, node)).unwrap_or_default();
     fields.finish();
 
     let mut lines: HashMap<String, u32> = HashMap::new();
@@ -48,7 +49,7 @@ pub(super) fn read(sink: &Sink, node: Node, around: &Surroundings<'_>) -> Vec<(A
         }
         fleet.extend(deployment.map(|d| (at, d)));
     }
-    fleet
+    (fleet, hosts)
 }
 
 /// The name is known even when the rest is not sound.

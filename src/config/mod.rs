@@ -12,6 +12,7 @@ mod compose;
 mod env;
 mod expect;
 mod fleet;
+mod hosts;
 mod problem;
 mod reader;
 mod request;
@@ -28,6 +29,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use env::Env;
+pub use hosts::Hosts;
 pub use problem::{Problem, Problems};
 pub use tokens::{Tokens, tokens};
 pub use value::parse_size;
@@ -55,6 +57,8 @@ pub struct Config {
     pub suites: Vec<Suite>,
     /// In the order of `fleet.yaml`.
     pub fleet: Vec<Arc<Deployment>>,
+    /// From where deploy events may bring more into the fleet.
+    pub allow_hosts: Hosts,
     /// What works, but may not be meant.
     pub notes: Vec<Problem>,
     /// All files that were read, and the directory itself: a change of any of them may change the
@@ -113,6 +117,7 @@ pub fn load(source: Source<'_>, env: &Env) -> Result<Config, Problems> {
     let around = Surroundings::new(env, dir.unwrap_or(Path::new("")));
     let mut sinks: Vec<Sink> = Vec::new();
     let mut fleet = Vec::new();
+    let mut allow_hosts = Hosts::default();
     let mut suites: Vec<(SuiteFile, Sink)> = Vec::new();
     let mut names: BTreeSet<String> = BTreeSet::new();
     let mut identities: Vec<Identity> = Vec::new();
@@ -146,7 +151,7 @@ pub fn load(source: Source<'_>, env: &Env) -> Result<Config, Problems> {
                 .and_then(|text| yaml::parse(&sink.file, &text).map_err(|problem| sink.add(problem)).ok());
             if is_fleet(&name) {
                 if let Some(node) = node {
-                    fleet.extend(fleet::read(&sink, node, &around));
+                    (fleet, allow_hosts) = fleet::read(&sink, node, &around);
                 }
                 sinks.push(sink);
                 continue;
@@ -187,7 +192,7 @@ pub fn load(source: Source<'_>, env: &Env) -> Result<Config, Problems> {
     notes.sort();
     let files = dir.into_iter().map(Path::to_owned).chain(around.into_files()).collect();
     let fleet = fleet.into_iter().map(|(_, deployment)| Arc::new(deployment)).collect();
-    Ok(Config { suites, fleet, notes, files })
+    Ok(Config { suites, fleet, allow_hosts, notes, files })
 }
 
 /// Notes deployments that no suite speaks to.

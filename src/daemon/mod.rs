@@ -4,8 +4,11 @@
 //! is bound. Shutdown: no new rounds → those under way end, with a deadline → one last snapshot →
 //! one last export, with a deadline → the store closes; what is undelivered waits there.
 
+mod fleet;
+mod members;
 mod notices;
 mod reload;
+mod reported;
 mod rounds;
 mod tokens;
 
@@ -28,7 +31,9 @@ use crate::otlp::Resource;
 use crate::page;
 use crate::publisher::{Intake, Publisher};
 use crate::store::{Change, Location, Retention, Store};
+pub use fleet::Fleet;
 pub use reload::Reloader;
+use reported::Reported;
 pub use rounds::Rounds;
 pub use tokens::TokensFile;
 
@@ -118,11 +123,20 @@ impl Daemon {
         let tasks = TaskTracker::new();
         let (notices, notices_seen) = notices::Notices::new();
         let client = Client::new(clock.clone());
-        let rounds = Rounds::new(store.clone(), client, clock.clone(), fleet_resource.clone());
-        rounds.set(config).await?;
+        let rounds = Rounds::new(store.clone(), client.clone(), clock.clone(), fleet_resource.clone());
+        let fleet = Fleet::new(store.clone(), rounds.clone(), notices.clone());
+        fleet.set(config).await?;
         tasks.spawn(rounds.clone().run(stop.clone()));
+        tasks.spawn(fleet.clone().run(stop.clone()));
+        let reported = Reported {
+            store: store.clone(),
+            client,
+            rounds: rounds.clone(),
+            deployments: fleet.deployments(),
+        };
+        tasks.spawn(reported.run(stop.clone()));
         if let Some((reloader, hangup)) = reloader {
-            tasks.spawn(reloader.run(hangup, rounds.clone(), notices.clone(), stop.clone()));
+            tasks.spawn(reloader.run(hangup, fleet.clone(), stop.clone()));
         }
         let access = tokens::access(settings.tokens, address, notices, &tasks, &stop)?;
         let intake = Arc::new(Intake::new());

@@ -9,8 +9,7 @@ use std::time::{Duration, SystemTime};
 use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
-use super::Rounds;
-use super::notices::{Notices, Subject};
+use super::Fleet;
 use crate::config::{self, Config, Env, Source};
 
 /// Files are looked at this often. Looking is cheap, and unlike kernel notifications it also sees
@@ -54,13 +53,7 @@ impl Reloader {
     }
 
     /// Until stopped.
-    pub(super) async fn run(
-        mut self,
-        mut hangup: Signal,
-        rounds: Rounds,
-        notices: Notices,
-        stop: CancellationToken,
-    ) {
+    pub async fn run(mut self, mut hangup: Signal, fleet: Fleet, stop: CancellationToken) {
         loop {
             let forced = tokio::select! {
                 () = stop.cancelled() => return,
@@ -72,12 +65,15 @@ impl Reloader {
                 continue;
             }
             self.seen = seen;
-            notices.set(Subject::Configuration, self.reload(&rounds).await);
+            let problems = self.reload(&fleet).await;
+            if !problems.is_empty() {
+                fleet.refuse(problems).await;
+            }
         }
     }
 
     /// Takes the new configuration over, or says in lines why not.
-    async fn reload(&mut self, rounds: &Rounds) -> Vec<String> {
+    async fn reload(&mut self, fleet: &Fleet) -> Vec<String> {
         let source = match &self.dir {
             Some(dir) => Source::Required(dir),
             None => Source::Optional(std::path::Path::new("probes")),
@@ -93,7 +89,7 @@ impl Reloader {
         self.files.clone_from(&config.files);
         self.seen = look(&self.files);
         let (suites, deployments) = (config.suites.len(), config.fleet.len());
-        match rounds.set(config).await {
+        match fleet.set(config).await {
             Ok(()) => {
                 tracing::info!(suites, deployments, "the configuration was reloaded");
                 Vec::new()

@@ -150,6 +150,11 @@ impl Rounds {
         }
     }
 
+    /// Whether no round is under way.
+    pub fn is_idle(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
     /// Rounds that are under way skip what they have not asked yet.
     pub fn cut_short(&self) {
         self.prober.stop();

@@ -3,8 +3,10 @@
 //! pure.
 
 mod deploys;
+mod fleet;
 mod loads;
 mod read;
+mod reported;
 mod suites;
 
 use std::collections::HashSet;
@@ -13,7 +15,9 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::model::{EventRow, ResultRow};
 pub use deploys::{Deployed, Previous as PreviousDeploy, StepTime};
+pub use fleet::{Fleet, Registered, fleet, place};
 pub use loads::{LatencyDelta, Loaded, Previous as PreviousLoad};
+pub use reported::mismatch;
 pub use suites::{CaseNote, Flaky, Scope, Slow, Slower, SuiteHistory, TestRun};
 
 /// How far back test runs are looked at: a flaky case shows within this time, or is none.

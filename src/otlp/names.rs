@@ -155,6 +155,8 @@ attributes! {
     SERVICE_INSTANCE = "service.instance.id";
 
     TARGET_VERSION = "cachetscope.target.version";
+    /// What the deployment says of itself; 2.4 and 3 say too little.
+    REPORTED_VERSION = "cachetscope.target.reported_version";
     DEPLOYMENT = "cachetscope.deployment.name";
     ENVIRONMENT = "deployment.environment.name";
     /// The flavour: see [`crate::model::Flavour`].

@@ -230,6 +230,7 @@ mod tests {
                     environment: environment.into(),
                     digest: String::new(),
                     url: String::new(),
+                    reported: String::new(),
                     retired: None,
                 },
                 rank: 0,

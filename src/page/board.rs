@@ -205,6 +205,7 @@ mod tests {
             environment: environment.into(),
             digest: String::new(),
             url: String::new(),
+            reported: String::new(),
             retired: None,
         };
         let fleet = [

@@ -7,6 +7,7 @@ use super::board::{Probed, Reading};
 use super::format::{Count, Ns, Time};
 use super::sparkline::{Line, Point, Scale};
 use super::standing::{Standing, is_broken, standing};
+use crate::history::mismatch;
 use crate::model::{Flavour, Outcome, TraceId};
 use crate::store::{DeploymentRow, SampleRow};
 
@@ -22,6 +23,10 @@ pub struct Deployment {
     pub url: String,
     /// Image digest, where CI told it; else empty.
     pub digest: String,
+    /// What it says its version is; empty until it was asked and answered.
+    pub reported: String,
+    /// What of that cannot be true, in words.
+    pub mismatch: Option<String>,
     /// When it left the fleet; null while it is probed.
     pub retired: Option<Time>,
     /// pass, degraded, skipped, fail or unreachable; null before the first round.
@@ -93,6 +98,8 @@ impl Deployment {
             environment: row.environment.clone(),
             url: row.url.clone(),
             digest: row.digest.clone(),
+            reported: row.reported.clone(),
+            mismatch: mismatch(&row.version, &row.reported),
             retired: row.retired.map(Time),
             outcome: standing.outcome,
             since: standing.since,

@@ -201,6 +201,9 @@ impl Publisher {
             if !deployment.digest.is_empty() {
                 attributes.push((names::IMAGE_DIGEST.into(), deployment.digest.clone().into()));
             }
+            if !deployment.reported.is_empty() {
+                attributes.push((names::REPORTED_VERSION.into(), deployment.reported.clone().into()));
+            }
             add(&names::TARGET_INFO, &attributes, 1_i64.into());
         }
         Ok(gauges)
@@ -382,6 +385,7 @@ mod tests {
             environment: environment.to_owned(),
             digest: String::new(),
             url: String::new(),
+            reported: String::new(),
             retired,
         }
     }

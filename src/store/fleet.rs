@@ -15,6 +15,8 @@ pub struct DeploymentRow {
     pub environment: String,
     pub digest: String,
     pub url: String,
+    /// What it said its version is when it was asked; empty until it answered.
+    pub reported: String,
     pub retired: Option<Timestamp>,
 }
 
@@ -28,6 +30,7 @@ impl From<&Deployment> for DeploymentRow {
             environment: d.environment.clone(),
             digest: d.digest.clone().unwrap_or_default(),
             url: d.url.to_string(),
+            reported: String::new(),
             retired: None,
         }
     }
@@ -65,12 +68,21 @@ pub(super) async fn replace(
     Ok(deployments.len() as u64)
 }
 
+/// Keeps what a deployment says of its version.
+pub(super) async fn report(connection: &mut Connection, key: i64, version: &str) -> Result<u64, sqlx::Error> {
+    query("UPDATE deployments SET reported = $1 WHERE id = $2 AND reported <> $1")
+        .bind(version)
+        .bind(key)
+        .execute(connection)
+        .await
+}
+
 impl Store {
     /// Every build that was ever seen, the living first, newest version first.
     pub async fn deployments(&self) -> Result<Vec<DeploymentRow>, StoreError> {
         let mut connection = self.pool.acquire().await?;
         let rows = query(
-            "SELECT id, name, version, version_order, db, environment, digest, url, retired_ns FROM deployments",
+            "SELECT id, name, version, version_order, db, environment, digest, url, reported, retired_ns FROM deployments",
         )
         .fetch(&mut connection)
         .await?;
@@ -88,7 +100,8 @@ impl Store {
                 environment: row.text(5)?,
                 digest: row.text(6)?,
                 url: row.text(7)?,
-                retired: row.integer_or_null(8)?.map(Timestamp),
+                reported: row.text(8)?,
+                retired: row.integer_or_null(9)?.map(Timestamp),
             });
         }
         deployments.sort_by(|a, b| {

@@ -46,6 +46,8 @@ impl Job {
 pub enum Change {
     /// The fleet as it is now: these live, all others are retired.
     Fleet { deployments: Vec<DeploymentRow>, at: Timestamp },
+    /// What a deployment said of its version when it was asked.
+    Reported { key: i64, version: String },
     /// A snapshot of cumulative series, with those whose first or last point is in it.
     /// Closed are given with the count they were read at: one that has grown since stays open.
     Snapshot { entries: Vec<Entry>, opened: Vec<i64>, closed: Vec<(i64, u64)>, at: Timestamp },
@@ -329,6 +331,7 @@ impl Change {
     async fn apply(&self, connection: &mut Connection, pool: &Pool) -> Result<u64, sqlx::Error> {
         match self {
             Change::Fleet { deployments, at } => fleet::replace(connection, deployments, *at).await,
+            Change::Reported { key, version } => fleet::report(connection, *key, version).await,
             Change::Snapshot { entries, opened, closed, at } => {
                 facts::write_outbox(connection, entries.iter()).await?;
                 series::mark(connection, opened, closed, *at).await

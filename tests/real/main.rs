@@ -6,6 +6,7 @@
 
 mod parts;
 
+mod fleet;
 mod harness;
 mod junit;
 mod kill;
@@ -21,6 +22,7 @@ mod store;
 mod store_events;
 mod store_faults;
 mod store_model;
+mod unit;
 mod wrap_phpunit;
 #[path = "../it/wrapped.rs"]
 mod wrapped;

@@ -15,8 +15,8 @@ use cachetscope::model::{
 use cachetscope::otlp::Resource;
 use cachetscope::otlp::names::{self, ALL_ATTRIBUTES, ALL_METRICS};
 use cachetscope::probe::Tick;
-use cachetscope::publisher::{Publisher, facts_of, facts_of_event, facts_of_tick};
-use cachetscope::store::{Change, DeploymentRow, Store};
+use cachetscope::publisher::{Intake, Publisher, facts_of, facts_of_event, facts_of_tick};
+use cachetscope::store::{Change, DeploymentRow, Store, deployment_key};
 
 use crate::parts::collector::{Collector, Kind, Received};
 use crate::parts::facts::{deployment, request};
@@ -195,7 +195,8 @@ async fn sent_over(protocol: &'static str) -> Received {
     let fleet = Resource::new(store.id(), None, None).unwrap();
     let process = Resource::new("process", None, None).unwrap();
     let mut publisher =
-        Publisher::new(store.clone(), exporter.clone(), clock.clone(), fleet.clone(), process);
+        Publisher::new(store.clone(), exporter.clone(), clock.clone(), fleet.clone(), process)
+            .counting(Arc::new(Intake::new()));
 
     let mut living = deployment("cachet-3", "3.0.0", Flavour::Postgresql).as_ref().clone();
     living.digest = Some("sha256:0123".to_owned());
@@ -207,6 +208,8 @@ async fn sent_over(protocol: &'static str) -> Received {
     let living = Arc::new(living);
     let rows = vec![DeploymentRow::from(living.as_ref())];
     store.change(Change::Fleet { deployments: rows, at: clock.now() }).await.unwrap();
+    let reported = Change::Reported { key: deployment_key(&living), version: "3.x-dev".to_owned() };
+    store.change(reported).await.unwrap();
     store.commit(facts_of(eventful(&store, &living, &clock), &fleet, true)).await.unwrap();
     let tick = Tick {
         suite: "cachet".to_owned(),

@@ -62,6 +62,7 @@ on_both! {
     a_zero_byte_in_a_text_loses_nothing,
     the_outbox_says_when_something_new_waits,
     the_store_keeps_its_identity,
+    what_a_deployment_reports_stays_with_its_build,
     a_store_of_a_newer_program_is_refused,
 }
 
@@ -715,6 +716,22 @@ async fn the_outbox_says_when_something_new_waits(home: Home) {
     assert!(!changed.has_changed().unwrap());
     store.change(Change::Gauges(vec![facts::entry(Lane::Gauges, after(0), &[1])])).await.unwrap();
     assert!(changed.has_changed().unwrap());
+}
+
+async fn what_a_deployment_reports_stays_with_its_build(home: Home) {
+    let store = home.open().await;
+    fleet(&store, after(0), &[three()]).await;
+    let key = deployment_key(&three());
+    let report = |version: &str| Change::Reported { key, version: version.to_owned() };
+    assert_eq!(store.change(report("3.x-dev")).await.unwrap(), 1);
+    assert_eq!(store.change(report("3.x-dev")).await.unwrap(), 0, "nothing new is no write");
+    fleet(&store, after(30), &[three()]).await;
+    let mut rebuilt = three().as_ref().clone();
+    rebuilt.digest = Some("sha256:2".to_owned());
+    fleet(&store, after(60), &[Arc::new(rebuilt)]).await;
+    let known = store.deployments().await.unwrap();
+    let shown: Vec<_> = known.iter().map(|d| (d.digest.as_str(), d.reported.as_str())).collect();
+    assert_eq!(shown, [("sha256:2", ""), ("", "3.x-dev")]);
 }
 
 async fn the_store_keeps_its_identity(home: Home) {
