@@ -73,7 +73,7 @@ async fn clients_that_are_killed_while_they_deliver_lose_nothing_and_double_noth
     assert_eq!(arrived.len(), seen.identities.len());
     assert!(seen.events.len() > arrived.len(), "nothing was told twice, so this tested nothing");
     assert!(
-        killed > 3 && killed < CLIENTS && !kept.is_empty(),
+        killed > 3 && !kept.is_empty(),
         "{killed} of {CLIENTS} were killed, {} events were promised",
         kept.len()
     );
