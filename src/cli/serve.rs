@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Global, block_on, exit, manager};
 use crate::clock::Clock;
@@ -90,9 +91,11 @@ impl Serve {
             let deployments = config.fleet.len();
             let location = settings.location.clone();
             let daemon = Daemon::start(settings, config, Some(reloader), Clock::system()).await?;
+            // Before anyone hears that it is ready: unheard, a signal would end it without order.
+            let mut stop = StopSignal::listen()?;
             tracing::info!(page = format!("http://{}", daemon.address()), store = %location, deployments, "ready");
             let alive = manager::ready(daemon.address(), daemon.store().clone()).await;
-            stop_signal().await?;
+            stop.heard().await;
             tracing::info!("stopping");
             manager::stopping();
             if let Some(alive) = alive {
@@ -100,8 +103,7 @@ impl Serve {
             }
             tokio::select! {
                 () = daemon.shut_down() => {}
-                again = stop_signal() => {
-                    again?;
+                () = stop.heard() => {
                     tracing::warn!("told twice to stop: stopped at once");
                     return Ok(exit::FAILED);
                 }
@@ -112,12 +114,28 @@ impl Serve {
     }
 }
 
-/// SIGTERM, or SIGINT from a terminal.
-pub(super) async fn stop_signal() -> anyhow::Result<()> {
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
+/// SIGTERM, or SIGINT from a terminal; heard from `listen` on, also while nobody waits.
+struct StopSignal {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignal {
+    fn listen() -> anyhow::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        Ok(StopSignal { terminate, interrupt: signal(SignalKind::interrupt())? })
     }
+
+    async fn heard(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// The next such signal.
+pub(super) async fn stop_signal() -> anyhow::Result<()> {
+    StopSignal::listen()?.heard().await;
     Ok(())
 }

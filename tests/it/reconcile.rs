@@ -1,21 +1,20 @@
 //! `reconcile jenkins` against a loopback server that plays what a Jenkins 2 answers: folders,
 //! multi-branch pipelines, pages of builds. There is no Jenkins in these tests; the shapes are those
-//! of its remote access API with the classes of its folder, git and pipeline plug-ins. The daemon's
-//! side is two routes over a real store.
+//! of its remote access API with the classes of its folder, git and pipeline plug-ins.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use cachetscope::clock::Clock;
+use cachetscope::ingest::{self, Access};
 use cachetscope::model::{CiResult, Event, EventKind};
 use cachetscope::otlp::Resource;
-use cachetscope::publisher::facts_of_event;
-use cachetscope::store::{Location, Recorded, Store};
+use cachetscope::publisher::{Intake, facts_of_event};
+use cachetscope::store::{Location, Store};
 use serde_json::{Value, json};
 
 use crate::rig::{Home, Ran, finish};
@@ -142,42 +141,20 @@ fn tree() -> Tree {
     ])
 }
 
-/// The two routes of the daemon, over a real store.
+/// The daemon's events API over a store.
 async fn daemon(home: &Home) -> (String, Store) {
-    let store = Store::open(&Location::File(home.store()), &Clock::system()).await.unwrap();
-    let handler = async |State(store): State<Store>, uri: Uri, body: Bytes| {
-        let url: url::Url = format!("http://daemon{uri}").parse().unwrap();
-        if url.path() == "/api/v1/events/runs" {
-            let query: BTreeMap<_, _> = url.query_pairs().into_owned().collect();
-            let known = store.known_runs(&query["source"], &query["pipeline"]).await.unwrap();
-            let known: Vec<Value> =
-                known.into_iter().map(|(run, attempt)| json!({"run": run, "attempt": attempt})).collect();
-            return (StatusCode::OK, json!(known).to_string());
-        }
-        assert_eq!(url.path(), "/api/v1/events");
-        let now = Clock::system().now();
-        let resource = Resource::new(store.id(), None, None).unwrap();
-        let events: Vec<Event> = serde_json::from_slice(&body).unwrap();
-        assert!(events.len() <= 100);
-        let mut refused = Vec::new();
-        let mut facts = Vec::new();
-        for (index, event) in events.into_iter().enumerate() {
-            let problems = event.check(now);
-            if problems.is_empty() {
-                facts.push(facts_of_event(event, now, None, &[], &resource).unwrap());
-            } else {
-                refused.push(json!({"index": index, "problems": problems}));
-            }
-        }
-        let recorded = store.record(facts).await.unwrap();
-        let accepted = recorded.iter().filter(|recorded| **recorded == Recorded::New).count();
-        let status = if refused.is_empty() { StatusCode::ACCEPTED } else { StatusCode::UNPROCESSABLE_ENTITY };
-        let answer =
-            json!({"accepted": accepted, "duplicates": recorded.len() - accepted, "refused": refused});
-        (status, answer.to_string())
+    let clock = Clock::system();
+    let store = Store::open(&Location::File(home.store()), &clock).await.unwrap();
+    let access = Access::new(None, "127.0.0.1:8787".parse().unwrap());
+    let state = ingest::State {
+        store: store.clone(),
+        clock,
+        resource: Resource::new(store.id(), None, None).unwrap(),
+        intake: Arc::new(Intake::new()),
+        access: tokio::sync::watch::channel(access).1,
+        outbox_bytes_max: 1 << 30,
     };
-    let url = listen(Router::new().fallback(handler).with_state(store.clone())).await;
-    (url, store)
+    (listen(ingest::router(state)).await, store)
 }
 
 async fn reconcile(home: &Home, jenkins: &str, daemon: &str, more: &[&str], token: Option<&str>) -> Ran {

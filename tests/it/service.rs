@@ -68,6 +68,17 @@ async fn the_watchdog_is_told_again_and_again_while_the_store_answers() {
     served.stop().await.0.expect(0);
 }
 
+/// Who says that it is ready has to hear a stop from then on.
+#[tokio::test]
+async fn a_stop_right_after_the_start_is_in_order() {
+    let home = Home::new();
+    home.write("probes/fleet.yaml", "deployments: []\n");
+    for _ in 0..5 {
+        let ran = Served::start(&home, &[]).await.stop().await.0.expect(0);
+        assert!(ran.stderr.contains("stopping"), "{}", ran.stderr);
+    }
+}
+
 #[tokio::test]
 async fn a_manager_that_does_not_listen_changes_nothing() {
     let home = Home::new();
