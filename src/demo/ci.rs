@@ -3,7 +3,7 @@
 //!
 //! No CI ran: the events say that they come from `jenkins.example`, which does not exist. Everything is
 //! drawn by a seed and laid relative to the clock, so the same seed tells the same story at any time.
-//! What there is to find in it is listed in [`story`]. It goes the way of all events, into the store,
+//! What there is to find in it is listed in `story`. It goes the way of all events, into the store,
 //! and whoever looks at it cannot tell it from what a real CI told.
 
 mod cases;
