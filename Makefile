@@ -42,7 +42,7 @@ check-collector: parts ## hold the collector's configurations against the collec
 	done
 
 kill-test: ## kill -9 the daemon at 200 random moments
-	@$(call with-parts,test) CACHETSCOPE_KILLS=200 cargo test --test real kill:: -- --nocapture
+	@$(call with-parts,test) CACHETSCOPE_KILLS=200 cargo test --test real kill -- --nocapture
 
 outage-test: ## 100,000 spans wait for the collector, then all arrive within little memory
 	@$(call with-parts,test) CACHETSCOPE_BACKLOG=100000 cargo test --test real outage:: -- --nocapture

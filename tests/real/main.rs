@@ -10,6 +10,7 @@ mod fleet;
 mod harness;
 mod junit;
 mod kill;
+mod kill_events;
 mod load;
 mod names;
 mod outage;

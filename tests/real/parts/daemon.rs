@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -55,9 +56,14 @@ impl Place {
 
     /// Starts a daemon that sends to `endpoint`; returns at once.
     pub fn start(&self, endpoint: &str, protocol: &str) -> Daemon {
+        self.start_at(([127, 0, 0, 1], 0).into(), endpoint, protocol)
+    }
+
+    /// The same at an address that stays.
+    pub fn start_at(&self, listen: SocketAddr, endpoint: &str, protocol: &str) -> Daemon {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.dir.join("log")).expect("a log");
         let child = Command::new(env!("CARGO_BIN_EXE_cachetscope"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--publish-every", "1s"])
+            .args(["serve", "--listen", &listen.to_string(), "--publish-every", "1s"])
             .arg("--config")
             .arg(self.dir.join("probes"))
             .arg("--state-dir")
