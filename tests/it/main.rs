@@ -6,6 +6,7 @@ mod cli;
 mod cli_ci;
 mod client;
 mod daemon;
+mod dashboards;
 mod demo_ci;
 mod events_api;
 mod exporter;
