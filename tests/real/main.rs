@@ -6,6 +6,8 @@
 
 mod parts;
 
+#[path = "../it/dashboards/files/mod.rs"]
+mod dashboards;
 mod fleet;
 mod harness;
 mod junit;
@@ -19,6 +21,7 @@ mod page;
 mod page_fleet;
 #[path = "../it/page_past.rs"]
 mod page_past;
+mod stack;
 mod store;
 mod store_events;
 mod store_faults;

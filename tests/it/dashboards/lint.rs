@@ -253,7 +253,7 @@ fn of_variable(known: &Known, variable: &Variable, before: &Values) -> Vec<Strin
     let mut problems = Vec::new();
     if variable.kind == VariableKind::Query {
         let query = variable.query.as_ref().map_or("", |query| query.text());
-        match substitute(query, before).and_then(|query| label_values(&query)) {
+        match substitute(query, before).and_then(|query| promql::label_values(&query)) {
             Ok((selector, label)) => {
                 if let Some(selector) = selector {
                     problems.extend(known.check(&selector).1);
@@ -273,16 +273,6 @@ fn of_variable(known: &Known, variable: &Variable, before: &Values) -> Vec<Strin
     }
     let name = &variable.name;
     problems.into_iter().map(|p| format!("template-label-promql-rule: variable `{name}`: {p}")).collect()
-}
-
-/// Selector and label of `label_values(selector, label)`.
-pub fn label_values(query: &str) -> Result<(Option<String>, String), String> {
-    let inner = query.trim().strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')'));
-    let inner = inner.ok_or_else(|| format!("`{query}` found, label_values(selector, label) expected"))?;
-    Ok(match inner.rsplit_once(',') {
-        Some((selector, label)) => (Some(selector.trim().to_owned()), label.trim().to_owned()),
-        None => (None, inner.trim().to_owned()),
-    })
 }
 
 fn is_prometheus(source: &DataSource) -> bool {

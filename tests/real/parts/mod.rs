@@ -12,6 +12,9 @@ pub mod daemon;
 pub mod facts;
 pub mod home;
 pub mod postgres;
+pub mod process;
+pub mod prometheus;
+pub mod tempo;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -54,6 +54,11 @@ pub fn all_series() -> BTreeMap<String, Series> {
     sent.flat_map(|(name, unit, kind)| series(name, unit, kind)).collect()
 }
 
+/// Names of the series of what is only promised.
+pub fn promised_series() -> impl Iterator<Item = String> {
+    PROMISED.iter().flat_map(|(name, unit, kind)| series(name, unit, *kind)).map(|(name, _)| name)
+}
+
 /// Every label that a series of ours can have.
 pub fn labels() -> BTreeSet<String> {
     let attributes = ALL_ATTRIBUTES.iter().chain(PROMISED_ATTRIBUTES).map(|name| label(name));

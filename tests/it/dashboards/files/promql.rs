@@ -220,6 +220,16 @@ pub fn legend_labels(legend: &str) -> Vec<String> {
     open.filter_map(|rest| Some(rest.split_once("}}")?.0.trim().to_owned())).collect()
 }
 
+/// Selector and label of `label_values(selector, label)`.
+pub fn label_values(query: &str) -> Result<(Option<String>, String), String> {
+    let inner = query.trim().strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')'));
+    let inner = inner.ok_or_else(|| format!("`{query}` found, label_values(selector, label) expected"))?;
+    Ok(match inner.rsplit_once(',') {
+        Some((selector, label)) => (Some(selector.trim().to_owned()), label.trim().to_owned()),
+        None => (None, inner.trim().to_owned()),
+    })
+}
+
 #[test]
 fn the_labels_of_an_answer_are_known() {
     let of = |_: &str| ["a", "b", "c", "le"].map(str::to_owned).into();
