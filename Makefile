@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo test lint check-unit check-collector kill-test outage-test fuzz api-test bench deny parts
+.PHONY: help build demo test lint check-unit check-collector kill-test outage-test stack-faults fuzz api-test bench deny parts
 
 # $(call with-parts,test): tells the commands after it where the real parts are.
 with-parts = parts=$$(scripts/real-parts.sh $(1)); eval "$$parts";
@@ -52,6 +52,9 @@ kill-test: ## kill -9 the daemon at 200 random moments
 
 outage-test: ## 100,000 spans wait for the collector, then all arrive within little memory
 	@$(call with-parts,test) CACHETSCOPE_BACKLOG=100000 cargo test --test real outage:: -- --nocapture
+
+stack-faults: ## collector, Prometheus and daemon away for ten minutes each, with the whole stack
+	@$(call with-parts,test) CACHETSCOPE_OUTAGE=$${CACHETSCOPE_OUTAGE:-10m} cargo test --test real stack::faults -- --nocapture
 
 fuzz: ## mutated JUnit reports for ten minutes
 	CACHETSCOPE_FUZZ_SECONDS=$${CACHETSCOPE_FUZZ_SECONDS:-600} cargo test --test it junit_fuzz:: -- --nocapture

@@ -418,9 +418,7 @@ fn colours(panel: &Panel) -> Vec<String> {
     let judging = ["#b93524", "#3a7d5c", "#9a6a12", "red", "green", "orange", "yellow"];
     let judges = |color: &str| judging.iter().any(|word| color.contains(word));
     let compares = panel.targets.iter().any(|target| match target {
-        Target::Prometheus(target) => {
-            target.expr.contains("delta") && !target.expr.contains("cachetscope_verdict")
-        }
+        Target::Prometheus(target) => target.expr.contains("delta") && !target.expr.contains("verdict"),
         _ => false,
     });
     for mapping in mappings {
@@ -431,13 +429,13 @@ fn colours(panel: &Panel) -> Vec<String> {
                 (mapped.text.as_deref().unwrap_or_default(), mapped.color.as_deref().unwrap_or_default());
             if let Some((n, (word, right, right_color))) = word {
                 verdicts += usize::from(n < VERDICTS);
-                if (text, color) != (*right, *right_color) {
+                if text != *right || !is_color(color, right_color) {
                     problems.push(format!(
                         "`{word}` looks like `{text}` {color}; everywhere it is `{right}` {right_color}"
                     ));
                 }
             } else if let Some((_, _, right)) = WORDS.iter().find(|(_, shown, _)| *shown == text)
-                && color != *right
+                && !is_color(color, right)
             {
                 problems.push(format!("`{text}` is {color}; everywhere it is {right}"));
             }
@@ -475,6 +473,17 @@ fn colours(panel: &Panel) -> Vec<String> {
         problems.push("no `color`: Grafana would colour by thresholds of its own".to_owned());
     }
     problems
+}
+
+/// Whether this is the colour, be it transparent (`rgba(…)`), as behind a text.
+fn is_color(found: &str, right: &str) -> bool {
+    let parts = found.strip_prefix("rgba(").and_then(|rest| rest.strip_suffix(')'));
+    let Some(parts) = parts else { return found == right };
+    let mut hex = String::from("#");
+    for part in parts.split(',').take(3) {
+        hex += &part.trim().parse::<u8>().map(|part| format!("{part:02x}")).unwrap_or_default();
+    }
+    hex == right
 }
 
 /// `/d/…` leads to a dashboard there is, and sets variables that it has.

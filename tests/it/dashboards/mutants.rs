@@ -182,6 +182,11 @@ fn a_copy_that_breaks_a_rule_is_refused() {
         ),
         ("/panels/2/options/sortBy/0/displayName", Some(json!("Value #A")), "there is no column `Value #A`"),
         (&format!("{VERDICT}/regressed/color"), Some(json!("#ff0000")), "`regressed` looks like"),
+        (
+            &format!("{VERDICT}/regressed/color"),
+            Some(json!("rgba(185, 53, 37, 0)x")),
+            "`regressed` looks like",
+        ),
         (&format!("{VERDICT}/improved/text"), Some(json!("better")), "`improved` looks like"),
         (&format!("{VERDICT}/invalid"), None, "knows 6 of 7"),
         ("/panels/3/fieldConfig/defaults/color/mode", Some(json!("rainbow")), "unknown variant `rainbow`"),

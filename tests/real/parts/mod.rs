@@ -41,14 +41,24 @@ pub fn variable(name: &str) -> Option<String> {
 }
 
 /// Polls until `probe` gives something: for what another process does, which sends no notice.
-pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn eventually<T>(what: &str, probe: impl AsyncFnMut() -> Option<T>) -> T {
+    eventually_every(Duration::from_millis(5), PATIENCE, what, probe).await
+}
+
+/// The same for a probe that costs something, or something that takes longer.
+pub async fn eventually_every<T>(
+    pause: Duration,
+    patience: Duration,
+    what: &str,
+    mut probe: impl AsyncFnMut() -> Option<T>,
+) -> T {
     let started = Instant::now();
     loop {
         if let Some(found) = probe().await {
             return found;
         }
-        assert!(started.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert!(started.elapsed() < patience, "waited {patience:?} in vain for {what}");
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -27,7 +27,8 @@ impl Process {
     /// Its log goes on in `dir`, over all starts.
     pub fn start(name: &'static str, dir: &Path, command: &mut Command) -> Self {
         let log = dir.join(format!("{name}.log"));
-        let open = || -> File { OpenOptions::new().create(true).append(true).open(&log).expect("a file for a log") };
+        let open =
+            || -> File { OpenOptions::new().create(true).append(true).open(&log).expect("a file for a log") };
         let child = command.stdin(Stdio::null()).stdout(open()).stderr(open()).spawn();
         Process { name, child: child.unwrap_or_else(|error| panic!("{name} does not start: {error}")), log }
     }
@@ -65,10 +66,24 @@ impl Drop for Process {
     }
 }
 
-/// Status and body, if an answer came. HTTP/1.0, so that no answer comes in chunks.
+/// Status and body, if an answer came.
 pub async fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+    exchange(address, &format!("GET {path}"), "").await
+}
+
+/// The same for JSON that is posted.
+pub async fn post(address: SocketAddr, path: &str, json: &str) -> Option<(u16, String)> {
+    exchange(address, &format!("POST {path}"), json).await
+}
+
+/// HTTP/1.0, so that no answer comes in chunks.
+async fn exchange(address: SocketAddr, line: &str, body: &str) -> Option<(u16, String)> {
     let mut stream = tokio::net::TcpStream::connect(address).await.ok()?;
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    let request = format!(
+        "{line} HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
     stream.write_all(request.as_bytes()).await.ok()?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.ok()?;
@@ -79,7 +94,9 @@ pub async fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
 
 /// The JSON that this path answers with these parameters. The error has status and body.
 pub async fn ask(address: SocketAddr, path: &str, parameters: &[(&str, &str)]) -> Result<Value, String> {
-    let pairs = parameters.iter().map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)));
+    let pairs = parameters
+        .iter()
+        .map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)));
     let path = format!("{path}?{}", pairs.collect::<Vec<_>>().join("&"));
     match get(address, &path).await {
         Some((200, body)) => serde_json::from_str(&body).map_err(|error| format!("{error} in {body}")),

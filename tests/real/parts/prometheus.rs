@@ -38,7 +38,8 @@ impl Prometheus {
         for file in std::fs::read_dir(project.join("grafana/rules")).expect("there are rules") {
             let path = file.expect("a file of rules").path();
             if path.extension().is_some_and(|ending| ending == "yaml") {
-                std::fs::copy(&path, rules.join(path.file_name().expect("a file has a name"))).expect("a copy of rules");
+                std::fs::copy(&path, rules.join(path.file_name().expect("a file has a name")))
+                    .expect("a copy of rules");
             }
         }
         Prometheus { dir: dir.to_owned(), address, process: None }
@@ -71,7 +72,13 @@ impl Prometheus {
     }
 
     /// From `start` to `end` in seconds since 1970, a point in every `step` seconds.
-    pub async fn query_range(&self, expr: &str, start: f64, end: f64, step: u32) -> Result<Vec<Series>, String> {
+    pub async fn query_range(
+        &self,
+        expr: &str,
+        start: f64,
+        end: f64,
+        step: u32,
+    ) -> Result<Vec<Series>, String> {
         let (start, end, step) = (start.to_string(), end.to_string(), step.to_string());
         let parameters = [("query", expr), ("start", &*start), ("end", &*end), ("step", &*step)];
         ask(self.address, "/api/v1/query_range", &parameters).await.map(|answer| series(&answer))

@@ -58,7 +58,9 @@ impl Tempo {
         let spans = sets.flat_map(|set| each(&set, "spans"));
         let attributes = |span: Value| {
             let pairs = each(&span, "attributes").into_iter();
-            pairs.map(|pair| (pair["key"].as_str().unwrap_or_default().to_owned(), pair["value"].clone())).collect()
+            pairs
+                .map(|pair| (pair["key"].as_str().unwrap_or_default().to_owned(), pair["value"].clone()))
+                .collect()
         };
         Ok(spans.map(attributes).collect())
     }

@@ -26,9 +26,17 @@ pub struct Query {
 }
 
 enum Kind {
-    Prometheus { instant: bool, exemplars: bool, labels: BTreeSet<String> },
+    Prometheus {
+        instant: bool,
+        exemplars: bool,
+        labels: BTreeSet<String>,
+    },
     /// Back to so many seconds ago.
-    Tempo { seconds: u64, limit: u32, selected: BTreeSet<String> },
+    Tempo {
+        seconds: u64,
+        limit: u32,
+        selected: BTreeSet<String>,
+    },
 }
 
 impl Query {
@@ -61,7 +69,8 @@ pub async fn queries(stack: &Stack, dashboard: &Dashboard) -> Result<Vec<Query>,
     set_range(&mut prometheus, &dashboard.time.from);
     for variable in &dashboard.templating.list {
         let found = choices(stack, variable, &prometheus).await;
-        let chosen = found.map_err(|error| format!("{}, variable `{}`: {error}", dashboard.uid, variable.name))?;
+        let chosen =
+            found.map_err(|error| format!("{}, variable `{}`: {error}", dashboard.uid, variable.name))?;
         let all = variable.include_all;
         let (for_prometheus, for_tempo) = match (&variable.all_value, all) {
             (Some(value), true) => (value.clone(), value.clone()),
@@ -73,7 +82,8 @@ pub async fn queries(stack: &Stack, dashboard: &Dashboard) -> Result<Vec<Query>,
     }
     let mut queries = Vec::new();
     for panel in &dashboard.panels {
-        let back = panel.time_from.as_deref().unwrap_or_else(|| dashboard.time.from.trim_start_matches("now-"));
+        let back =
+            panel.time_from.as_deref().unwrap_or_else(|| dashboard.time.from.trim_start_matches("now-"));
         let mut values = prometheus.clone();
         set_range(&mut values, back);
         for target in &panel.targets {
@@ -127,12 +137,18 @@ fn query(
         Target::Tempo(target) => {
             let selected = target.query.split_once("select(").map_or("", |(_, rest)| rest);
             let selected = selected.split(')').next().unwrap_or_default().split(',');
-            let selected = selected.filter_map(|field| field.trim().split_once('.').map(|(_, name)| name.to_owned()));
-            let kind =
-                Kind::Tempo { seconds: seconds(back), limit: target.limit.unwrap_or(20), selected: selected.collect() };
+            let selected =
+                selected.filter_map(|field| field.trim().split_once('.').map(|(_, name)| name.to_owned()));
+            let kind = Kind::Tempo {
+                seconds: seconds(back),
+                limit: target.limit.unwrap_or(20),
+                selected: selected.collect(),
+            };
             (&target.ref_id, substitute(&target.query, tempo)?, kind)
         }
-        Target::Loki(_) => return Err(format!("{}, `{}`: Loki is not asked here", dashboard.uid, panel.title)),
+        Target::Loki(_) => {
+            return Err(format!("{}, `{}`: Loki is not asked here", dashboard.uid, panel.title));
+        }
     };
     let (dashboard, panel, id) = (dashboard.uid.clone(), panel.title.clone(), id.clone());
     Ok(Query { dashboard, panel, id, text, kind })
@@ -173,7 +189,9 @@ pub async fn ask(stack: &Stack, query: &Query) -> Result<Answer, String> {
             let expr = promql::parse(&query.text)?;
             let possible = promql::labels(&expr, &|_| names::labels());
             let there: BTreeSet<&String> = shown.iter().flat_map(|series| series.labels.keys()).collect();
-            if let Some(label) = labels.iter().find(|label| possible.contains(*label) && !there.contains(label)) {
+            if let Some(label) =
+                labels.iter().find(|label| possible.contains(*label) && !there.contains(label))
+            {
                 return Ok(Answer::Lacks(format!("no series has the label `{label}`; there are {there:?}")));
             }
             if *exemplars {
@@ -199,9 +217,18 @@ pub async fn ask(stack: &Stack, query: &Query) -> Result<Answer, String> {
     }
 }
 
+/// What a panel shows now, of one instant, in the order of its labels.
+pub async fn values(stack: &Stack, query: &Query) -> Vec<String> {
+    let mut found: Vec<String> =
+        stack.prometheus.query(&query.text, None).await.unwrap().iter().map(value).collect();
+    found.sort();
+    found
+}
+
 /// The last value with what tells it from its neighbours.
 fn value(series: &Series) -> String {
-    let labels: Vec<&str> = series.labels.iter().filter(|(name, _)| *name != "__name__").map(|(_, v)| v.as_str()).collect();
+    let labels: Vec<&str> =
+        series.labels.iter().filter(|(name, _)| *name != "__name__").map(|(_, v)| v.as_str()).collect();
     let last = series.points.last().map_or(f64::NAN, |(_, value)| *value);
     format!("{} {last:.4}", labels.join(" "))
 }

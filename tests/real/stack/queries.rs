@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use cachetscope::otlp::names::ALL_METRICS;
 
-use super::panels::{Answer, Query, ask, queries};
 use super::Stack;
+use super::panels::{Answer, Query, ask, queries};
 use crate::dashboards::rules::Rule;
 use crate::dashboards::{Grafana, empty, names, promql};
 use crate::parts::process::Process;
@@ -54,7 +54,12 @@ async fn every_query_of_every_panel_and_rule_is_answered() {
     for (place, because) in &filled.empty {
         println!("  empty: {place}: {because}");
     }
-    assert!(wrong.is_empty(), "{} of the queries are not answered as they should:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of the queries are not answered as they should:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }
 
 /// What came of all queries of panels.
@@ -97,7 +102,9 @@ impl Filled {
                         answered.insert(place);
                     }
                     Ok(Answer::Empty) => wrong.push(format!("{place}: no data: {}", query.text)),
-                    Ok(Answer::Lacks(problem)) | Err(problem) => wrong.push(format!("{place}: {problem}: {}", query.text)),
+                    Ok(Answer::Lacks(problem)) | Err(problem) => {
+                        wrong.push(format!("{place}: {problem}: {}", query.text))
+                    }
                 }
             }
             if wrong.is_empty() || began.elapsed() > PATIENCE {
@@ -108,11 +115,23 @@ impl Filled {
         }
     }
 
-    async fn judge(stack: &Stack, grafana: &Grafana, all: Vec<Query>, answered: usize, wrong: Vec<String>) -> Filled {
+    async fn judge(
+        stack: &Stack,
+        grafana: &Grafana,
+        all: Vec<Query>,
+        answered: usize,
+        wrong: Vec<String>,
+    ) -> Filled {
         let panels: BTreeSet<_> = all.iter().map(|query| (&query.dashboard, &query.panel)).collect();
         let traces = all.iter().filter(|query| query.is_traceql()).count();
-        let mut filled =
-            Filled { panels: panels.len(), queries: all.len(), traces, with_data: answered, wrong, ..Filled::default() };
+        let mut filled = Filled {
+            panels: panels.len(),
+            queries: all.len(),
+            traces,
+            with_data: answered,
+            wrong,
+            ..Filled::default()
+        };
         for query in &all {
             let Some(entry) = listed(grafana, query) else { continue };
             match ask(stack, query).await {
@@ -150,7 +169,8 @@ async fn names_differ(stack: &Stack) -> Vec<String> {
         .map(|(name, _)| name)
         .filter(|name| !NOT_IN_THE_DEMO.contains(&name.as_str()))
         .collect();
-    let unknown = there.difference(&named).map(|name| format!("Prometheus has `{name}`, which `names` does not know"));
+    let unknown =
+        there.difference(&named).map(|name| format!("Prometheus has `{name}`, which `names` does not know"));
     let missing = named.difference(&there).map(|name| format!("`{name}` is not in Prometheus"));
     unknown.chain(missing).collect()
 }
@@ -185,9 +205,11 @@ async fn rules_without_data(stack: &Stack, grafana: &Grafana) -> Vec<String> {
             for selector in selectors.iter().filter(|selector| !empty.contains(&selector.name)) {
                 let trouble = ONLY_IN_TROUBLE.iter().any(|start| selector.text.contains(start));
                 // The conditions of a matcher may hold only in trouble; the series must be there without.
-                let text = if selector.name.is_empty() { selector.text.clone() } else { selector.name.clone() };
+                let text =
+                    if selector.name.is_empty() { selector.text.clone() } else { selector.name.clone() };
                 queries += 1;
-                let found = stack.prometheus.query(&format!("last_over_time({text}[5m])"), None).await.unwrap();
+                let found =
+                    stack.prometheus.query(&format!("last_over_time({text}[5m])"), None).await.unwrap();
                 if found.is_empty() && !trouble {
                     wrong.push(format!("alert `{}` looks at `{text}`, which is not there", rule.name()));
                 }

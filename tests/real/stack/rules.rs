@@ -8,11 +8,17 @@ use crate::parts::part;
 
 fn promtool(arguments: &[&str], files: &[PathBuf]) -> Output {
     let mut command = Command::new(part("CACHETSCOPE_TEST_PROMTOOL"));
-    command.args(arguments).args(files).current_dir(project().join("grafana/rules")).output().expect("promtool runs")
+    command
+        .args(arguments)
+        .args(files)
+        .current_dir(project().join("grafana/rules"))
+        .output()
+        .expect("promtool runs")
 }
 
 fn paths(folder: &str) -> Vec<PathBuf> {
-    let paths: Vec<PathBuf> = files(folder, "yaml").into_iter().map(|file| project().join(file.name)).collect();
+    let paths: Vec<PathBuf> =
+        files(folder, "yaml").into_iter().map(|file| project().join(file.name)).collect();
     assert!(!paths.is_empty(), "{folder} is empty");
     paths
 }
