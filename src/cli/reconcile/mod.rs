@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::config::Env;
 use crate::model::{Event, Secret};
 use asking::Stop;
-use daemon::{BATCH, Daemon};
+use daemon::Daemon;
 use jenkins::Jenkins;
 
 /// Refused runs and missing numbers that the table lists; JSON has them all.
@@ -170,9 +170,8 @@ impl JenkinsArgs {
                 eprintln!("note: the token travels unencrypted to {url}; use https");
             }
         }
-        let http = asking::client()?;
-        let jenkins = Jenkins { http: http.clone(), url, user: self.user, token };
-        let daemon = Daemon { http, url: daemon, token: daemon_token };
+        let jenkins = Jenkins { http: super::http_client(&url)?, url, user: self.user, token };
+        let daemon = Daemon { http: super::http_client(&daemon)?, url: daemon, token: daemon_token };
         let since = Clock::system().now().minus(self.since);
         let mut report = Report {
             jenkins: jenkins.place(),
@@ -240,14 +239,18 @@ async fn compare(
 async fn import(daemon: &Daemon, report: &mut Report) -> Result<(), Stop> {
     for job in &mut report.jobs {
         let events = std::mem::take(&mut job.events);
-        for batch in events.chunks(BATCH) {
-            let refused = daemon.tell(batch).await?;
-            job.imported += (batch.len() - refused.len().min(batch.len())) as u64;
-            report.refused.extend(refused.into_iter().map(|(place, reason)| RefusedRun {
-                job: job.job.clone(),
-                run: batch.get(place).map(|event| event.run.clone()).unwrap_or_default(),
-                reason,
-            }));
+        if events.is_empty() {
+            continue;
+        }
+        let told = daemon.tell(&events).await?;
+        job.imported = told.taken;
+        report.refused.extend(told.refused.into_iter().map(|(place, reason)| RefusedRun {
+            job: job.job.clone(),
+            run: events.get(place).map(|event| event.run.clone()).unwrap_or_default(),
+            reason,
+        }));
+        if let Some(reason) = told.stopped {
+            return Err(Stop::new(exit::UNDELIVERED, reason));
         }
     }
     Ok(())
