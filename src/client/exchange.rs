@@ -110,7 +110,14 @@ impl Exchange {
                 progress.refused.push((item.key.clone(), words));
             };
             match self.patiently(&part, until).await {
-                Answer::Taken { refused } => {
+                Answer::Taken { refused, differing } => {
+                    if !differing.is_empty() {
+                        progress.notes.push(format!(
+                            "{} knew {} of these already, with another content; what was told first stays",
+                            self.place,
+                            differing.len()
+                        ));
+                    }
                     for (place, item) in part.iter().enumerate() {
                         if let Some((_, words)) = refused.iter().find(|(index, _)| *index == place) {
                             refuse(item, words.clone());

@@ -275,7 +275,7 @@ async fn tokens_are_asked_for_in_words_and_never_shown() {
     assert!(!format!("{ran:?}").contains("wrong-token"));
     reconcile(&home, &url, &daemon, &user, Some("secret-api-token")).await.expect(0);
     home.write("token", "secret-api-token\n");
-    let from_file = ["--job", "team/cachet/main", "--user", "reader", "--token-file", "token"];
+    let from_file = ["--job", "team/cachet/main", "--user", "reader", "--jenkins-token-file", "token"];
     reconcile(&home, &url, &daemon, &from_file, None).await.expect(0);
     let ran = reconcile(&home, &url, &daemon, &[], Some("secret-api-token")).await.expect(2);
     assert!(ran.stderr.contains("name the user with --user"), "{}", ran.stderr);

@@ -72,7 +72,7 @@ impl Daemon {
                 exit::USAGE,
                 format!(
                     "the daemon at {place} answered {}: give one of its tokens in CACHETSCOPE_TOKEN or with \
-                     --daemon-token-file ({said})",
+                     --token-file ({said})",
                     answer.status.as_u16()
                 ),
             ),
