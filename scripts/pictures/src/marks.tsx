@@ -1,0 +1,37 @@
+/** Annotations on a time series: a dashed line with a triangle at its foot, as Grafana draws them. */
+import type { GrafanaTheme2 } from '@grafana/data';
+import { type UPlotConfigBuilder, useTheme2 } from '@grafana/ui';
+import { useLayoutEffect } from 'react';
+import type { Mark } from './query';
+
+export function Marks({ config, marks }: { config: UPlotConfigBuilder; marks: Mark[] }) {
+  const theme: GrafanaTheme2 = useTheme2();
+  useLayoutEffect(() => {
+    config.addHook('draw', (u) => {
+      const { ctx, bbox } = u;
+      const size = 5 * devicePixelRatio;
+      ctx.save();
+      ctx.beginPath();
+      ctx.rect(bbox.left - size, bbox.top, bbox.width + 2 * size, bbox.height + 2 * size);
+      ctx.clip();
+      for (const { time, color } of marks) {
+        const x = Math.round(u.valToPos(time, 'x', true));
+        const foot = bbox.top + bbox.height;
+        ctx.strokeStyle = ctx.fillStyle = theme.visualization.getColorByName(color);
+        ctx.lineWidth = devicePixelRatio;
+        ctx.setLineDash([5 * devicePixelRatio, 5 * devicePixelRatio]);
+        ctx.beginPath();
+        ctx.moveTo(x, bbox.top);
+        ctx.lineTo(x, foot);
+        ctx.stroke();
+        ctx.beginPath();
+        ctx.moveTo(x - size, foot + size);
+        ctx.lineTo(x + size, foot + size);
+        ctx.lineTo(x, foot);
+        ctx.fill();
+      }
+      ctx.restore();
+    });
+  }, [config, marks, theme]);
+  return null;
+}
