@@ -17,7 +17,7 @@ const USAGE = `usage: scripts/pictures.sh --prometheus URL --tempo URL [option]â
   --width PIXELS      1600
 exit: 0 all was drawn, 1 something could not be (it says so in the picture and on stderr), 2 usage`;
 
-const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.woff2': 'font/woff2', '.woff': 'font/woff' };
+const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.woff2': 'font/woff2' };
 
 function options() {
   try {
@@ -49,9 +49,22 @@ function options() {
   }
 }
 
+/** What @grafana/ui asks for by URL: its icons, and the fonts that Grafana ships beside it. */
+const modules = join(import.meta.dirname, 'node_modules');
+const font = (name, file) => join(modules, `@fontsource/${name}/files/${name}-latin-${file}.woff2`);
+const FONTS = {
+  'Inter-Regular': font('inter', '400-normal'), 'Inter-Medium': font('inter', '500-normal'),
+  'Inter-Italic': font('inter', '400-italic'), 'Inter-MediumItalic': font('inter', '500-italic'),
+};
+function fileOf(pathname) {
+  const path = normalize(decodeURIComponent(pathname));
+  if (path.startsWith('/public/fonts/')) return FONTS[basename(path, '.woff2')] ?? font('roboto-mono', '400-normal');
+  if (path.startsWith('/public/build/')) return join(modules, '@grafana/ui/dist/public', path.slice('/public/build'.length));
+  return join(import.meta.dirname, 'dist', path === '/' ? 'index.html' : path);
+}
+
 /** On one origin, so that the page may ask both without CORS. */
 async function serve({ prometheus, tempo }) {
-  const folders = { '/public/build/': join(import.meta.dirname, 'node_modules/@grafana/ui/dist/public/'), '/': join(import.meta.dirname, 'dist/') };
   const backends = { '/prometheus/': prometheus, '/tempo/': tempo };
   const server = createServer(async (request, response) => {
     const { pathname, search } = new URL(request.url, 'http://page');
@@ -63,9 +76,8 @@ async function serve({ prometheus, tempo }) {
         response.writeHead(answer.status, { 'content-type': answer.headers.get('content-type') ?? 'text/plain' }).end(body);
         return;
       }
-      const [prefix, folder] = Object.entries(folders).find(([prefix]) => pathname.startsWith(prefix));
-      const file = normalize(pathname === '/' ? '/index.html' : pathname.slice(prefix.length - 1));
-      const body = await readFile(join(folder, file));
+      const file = fileOf(pathname);
+      const body = await readFile(file);
       response.writeHead(200, { 'content-type': TYPES[extname(file)] ?? 'application/octet-stream' }).end(body);
     } catch (e) {
       const away = e.cause?.code ? `${e.cause.code}` : e.message;
@@ -76,9 +88,23 @@ async function serve({ prometheus, tempo }) {
   return server;
 }
 
+/** Runs in the page: resolves when nothing of it has changed for half a second. */
+const settled = () => new Promise((done) => {
+  const quiet = () => {
+    observer.disconnect();
+    done();
+  };
+  let timer = setTimeout(quiet, 500);
+  const observer = new MutationObserver(() => {
+    clearTimeout(timer);
+    timer = setTimeout(quiet, 500);
+  });
+  observer.observe(document, { subtree: true, childList: true, attributes: true });
+});
+
 const { files, variables, width, theme, from, to, out, print, ...urls } = options();
 const dashboards = await Promise.all(files.map(async (file) => ({ file, dashboard: JSON.parse(await readFile(file, 'utf8')) })));
-const siblings = dashboards.map(({ dashboard }) => ({ title: dashboard.title, tags: dashboard.tags ?? [] }));
+const siblings = dashboards.map(({ dashboard }) => ({ title: dashboard.title, tags: dashboard.tags ?? [] })).sort((a, b) => a.title.localeCompare(b.title));
 const server = await serve(urls);
 const browser = await chromium.launch({
   executablePath: process.env.CACHETSCOPE_TEST_CHROMIUM || '/usr/bin/chromium',
@@ -94,22 +120,24 @@ try {
   for (const { file, dashboard } of dashboards) {
     const page = await browser.newPage({ viewport: { width, height: 1000 }, timezoneId: 'UTC', locale: 'en-US', colorScheme: theme });
     page.on('pageerror', (e) => complain(`${file}: page: ${e.message}`));
+    page.on('response', (r) => r.status() === 404 && complain(`${file}: page: ${r.url()} is missing`));
     if (process.env.PICTURES_DEBUG) page.on('console', (m) => console.error(`${file}: ${m.type()}: ${m.text()}`));
     await page.goto(`http://127.0.0.1:${server.address().port}/`);
-    const settled = await page.evaluate(async ([dashboard, options]) => {
+    const height = await page.evaluate(async ([dashboard, options]) => {
       window.seen = await window.draw(dashboard, options);
-      return window.seen.length;
+      return document.getElementById('root').offsetHeight;
     }, [dashboard, { from, to, theme, variables, siblings }]);
-    if (!settled) complain(`${file}: it has no panels`);
+    // What is below the window is not drawn (tables wait until they are looked at), so nothing may be.
+    await page.setViewportSize({ width, height });
     // Icons are fetched when they are first drawn; legends and tables measure themselves and draw again.
     await page.waitForLoadState('networkidle');
-    await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+    await page.evaluate(settled);
     const seen = await page.evaluate(() => window.seen);
     for (const s of seen.filter((s) => s.error)) complain(`${file}: ${s.panel}: ${s.error}`);
     if (print) for (const s of seen) console.log(JSON.stringify(s));
     if (out) {
       const png = join(out, `${basename(file, '.json')}${theme === 'dark' ? '-dark' : ''}.png`);
-      await page.screenshot({ path: png, fullPage: true, animations: 'disabled' });
+      await page.screenshot({ path: png, animations: 'disabled' });
       console.error(`pictures: ${png}`);
     }
     await page.close();

@@ -117,7 +117,8 @@ export interface Seen {
   /** timeseries */
   series?: Array<{ name: string; last: string; points: number }>;
   annotations?: string[];
-  /** table: texts by column, and colours of cells that have one by their mapping or threshold. */
+  exemplars?: number;
+  /** table: texts by column, in the order of rows that is drawn. */
   columns?: string[];
   rows?: string[][];
   /** Where the panel and its values link to, without repeats. */

@@ -1,7 +1,4 @@
 /** The page: `window.draw(dashboard, options)` draws one dashboard and tells what a reader sees of it. */
-import '@fontsource/inter/400.css';
-import '@fontsource/inter/500.css';
-import '@fontsource/roboto-mono/400.css';
 import { ThemeContext, createTheme, dateTime, locationUtil, rangeUtil, setTimeZoneResolver } from '@grafana/data';
 import type { GrafanaTheme2, TimeRange } from '@grafana/data';
 import { initPluginTranslations } from '@grafana/i18n';
@@ -31,24 +28,26 @@ async function draw(dashboard: Dashboard, options: Options): Promise<Seen[]> {
   setTimeZoneResolver(() => 'utc');
   locationUtil.initialize({ config: { appSubUrl: '' } as any, getVariablesUrlParams: () => ({}), getTimeRangeForUrl: () => ({}) as any });
   await initPluginTranslations('grafana');
-  // Texts on canvases and measured widths need the fonts before they are drawn.
-  await Promise.all(['400 14px Inter', '500 14px Inter', '400 14px "Roboto Mono"'].map((font) => document.fonts.load(font)));
 
   const theme = createTheme({ colors: { mode: options.theme } });
+  const problems: Seen[] = [];
+  const failed = (panel: string, e: unknown) => void problems.push({ dashboard: dashboard.uid, panel, type: 'dashboard', error: (e as Error).message });
+  const root = createRoot(document.getElementById('root')!, { onUncaughtError: (e) => failed('page', e) });
+  // Texts on canvases and measured widths need the fonts before they are drawn.
+  flushSync(() => root.render(<ThemeContext.Provider value={theme}><GlobalStyles /></ThemeContext.Provider>));
+  await Promise.all(['400 14px Inter', '500 14px Inter', '400 14px "Roboto Mono"'].map((font) => document.fonts.load(font)));
+
   const range = rangeUtil.convertRawToRange({
     from: options.from ?? dashboard.time?.from ?? 'now-6h',
     to: options.to ?? dashboard.time?.to ?? 'now',
   }, 'utc');
   const from = sources();
-  const problems: Seen[] = [];
-  const failed = (panel: string, e: unknown) => void problems.push({ dashboard: dashboard.uid, panel, type: 'dashboard', error: (e as Error).message });
   const chosen = await choose(dashboard, options, range, from).catch((e) => (failed('variables', e), []));
   const replace = replacer(chosen, range, dashboard);
   const marks = await marksOf(dashboard, range, from, replace).catch((e) => (failed('annotations', e), []));
 
   const { placed, height } = layout(dashboard.panels, window.innerWidth - 2 * MARGIN);
   const shown = await Promise.all(placed.map((place) => look(place, { dashboard, range, theme, replace, marks, from })));
-  const root = createRoot(document.getElementById('root')!, { onUncaughtError: (e) => failed('page', e) });
   flushSync(() => root.render(
     <ThemeContext.Provider value={theme}>
       <GlobalStyles />
@@ -97,8 +96,9 @@ async function look(place: Placed, { dashboard, theme, replace, marks, from, ran
     if (panel.libraryPanel) throw new Error('library panels are not drawn');
     const own = ownRange(panel, range, replace);
     const answered = await from.ask(panel, own, Math.round(place.width - 2 * MARGIN), replace);
-    const { frames, fieldConfig } = configured(await transformed(answered, panel, replace), panel, theme, replace);
-    const drawn = visualization({ panel, frames, fieldConfig, theme, range: own, replace, marks: panel.type === 'timeseries' ? marks.filter((m) => m.time >= own.from.valueOf()) : [] });
+    const { frames, fieldConfig } = configured(await transformed(answered.frames, panel, replace), panel, theme, replace);
+    const within = marks.filter((m) => m.time >= own.from.valueOf() && m.time <= own.to.valueOf());
+    const drawn = visualization({ panel, frames, fieldConfig, theme, range: own, replace, marks: within, exemplars: answered.exemplars });
     const links = [...(panel.links ?? []).map((l) => ({ title: replace(l.title), url: replace(l.url) })), ...(drawn.seen.links ?? [])];
     const unique = [...new Map(links.map((l) => [`${l.title} ${l.url}`, l])).values()];
     return { place, drawn, seen: { ...seen, ...drawn.seen, links: unique.length ? unique : undefined } };

@@ -1,10 +1,10 @@
-/** Annotations on a time series: a dashed line with a triangle at its foot, as Grafana draws them. */
+/** On a time series: annotations as dashed lines with a triangle at their foot, exemplars as diamonds, as Grafana draws them. */
 import type { GrafanaTheme2 } from '@grafana/data';
 import { type UPlotConfigBuilder, useTheme2 } from '@grafana/ui';
 import { useLayoutEffect } from 'react';
-import type { Mark } from './query';
+import type { Exemplar, Mark } from './query';
 
-export function Marks({ config, marks }: { config: UPlotConfigBuilder; marks: Mark[] }) {
+export function Marks({ config, marks, exemplars }: { config: UPlotConfigBuilder; marks: Mark[]; exemplars: Exemplar[] }) {
   const theme: GrafanaTheme2 = useTheme2();
   useLayoutEffect(() => {
     config.addHook('draw', (u) => {
@@ -30,8 +30,21 @@ export function Marks({ config, marks }: { config: UPlotConfigBuilder; marks: Ma
         ctx.lineTo(x, foot);
         ctx.fill();
       }
+      ctx.fillStyle = theme.visualization.getColorByName('blue');
+      const scale = u.series[1]?.scale ?? 'y';
+      for (const { time, value } of exemplars) {
+        const { min = value, max = value } = u.scales[scale];
+        const x = u.valToPos(time, 'x', true);
+        const y = u.valToPos(Math.min(Math.max(value, min!), max!), scale, true);
+        ctx.beginPath();
+        ctx.moveTo(x, y - size);
+        ctx.lineTo(x + size, y);
+        ctx.lineTo(x, y + size);
+        ctx.lineTo(x - size, y);
+        ctx.fill();
+      }
       ctx.restore();
     });
-  }, [config, marks, theme]);
+  }, [config, marks, exemplars, theme]);
   return null;
 }

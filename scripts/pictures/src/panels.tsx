@@ -9,7 +9,7 @@ import { TableNG } from '@grafana/ui/unstable';
 import type { ReactNode } from 'react';
 import type { Panel, Seen } from './dashboard';
 import { Marks } from './marks';
-import type { Mark } from './query';
+import type { Exemplar, Mark } from './query';
 import type { Replace } from './variables';
 
 export interface Data {
@@ -20,6 +20,7 @@ export interface Data {
   theme: GrafanaTheme2;
   replace: Replace;
   marks: Mark[];
+  exemplars: Exemplar[];
 }
 
 export interface Drawn {
@@ -111,7 +112,7 @@ function bargauge(data: Data): Drawn {
 }
 
 function timeseries(data: Data): Drawn {
-  const { panel, theme, range, marks } = data;
+  const { panel, theme, range, marks, exemplars } = data;
   const frames = graphable(data.frames, range, theme);
   if (!frames.length) return nothing(data);
   const options = { ...panel.options, legend: { displayMode: 'list', placement: 'bottom', showLegend: true, calcs: [], ...panel.options?.legend } };
@@ -120,11 +121,12 @@ function timeseries(data: Data): Drawn {
   return {
     seen: {
       series: series.map(({ frame, field }) => ({ name: getFieldDisplayName(field, frame, frames), last: last(field), points: field.values.filter((v) => v != null).length })),
+      exemplars: exemplars.length || undefined,
       annotations: marks.length ? marks.map((m) => `${new Date(m.time).toISOString()} ${m.text}`) : undefined,
     },
     draw: (width, height) => (
       <TimeSeries frames={frames} structureRev={1} timeRange={range} timeZone="utc" width={width} height={height} legend={options.legend} options={options}>
-        {(config: any) => <Marks config={config} marks={marks} />}
+        {(config: any) => <Marks config={config} marks={marks} exemplars={exemplars} />}
       </TimeSeries>
     ),
   };
@@ -151,9 +153,9 @@ function table(data: Data): Drawn {
   const { panel, range, fieldConfig } = data;
   const options = { showHeader: true, cellHeight: 'sm', frameIndex: 0, ...panel.options };
   const frame = data.frames[options.frameIndex] ?? data.frames[0];
-  if (!frame?.fields.length || !frame.length) return nothing(data);
   if (data.frames.length > 1) throw new Error(`${data.frames.length} tables, of which Grafana shows one at a time: merge or join them`);
-  const shown = frame.fields.filter((f) => !f.config.custom?.hideFrom?.viz && f.type !== FieldType.nestedFrames);
+  const shown = frame?.fields.filter((f) => !f.config.custom?.hideFrom?.viz && f.type !== FieldType.nestedFrames) ?? [];
+  if (!shown.length || !frame.length) return nothing(data);
   const rows = inOrder(frame, options.sortBy?.[0]);
   const cell = (field: Field, value: unknown) => (field.display ? formattedValueToString(field.display(value)) : String(value ?? ''));
   return {

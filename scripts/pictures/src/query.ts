@@ -59,7 +59,7 @@ export function sources() {
   }
 
   /** All queries of a panel that are not hidden; `width` in pixels is how many points it can show. */
-  async function ask(panel: Panel, range: TimeRange, width: number, replace: Replace): Promise<DataFrame[]> {
+  async function ask(panel: Panel, range: TimeRange, width: number, replace: Replace): Promise<Required<Answer>> {
     const targets = (panel.targets ?? []).filter((t) => !t.hide);
     const answers = await Promise.all(targets.map(async (target) => {
       const kind = kindOf(target.datasource, panel.datasource);
@@ -72,8 +72,8 @@ export function sources() {
       }
     }));
     const asTable = (frame: DataFrame) => targets.some((t) => t.refId === frame.refId && t.format === 'table' && t.expr !== undefined);
-    const all = answers.flat();
-    return [...all.filter((f) => !asTable(f)), ...tables(all.filter(asTable))];
+    const all = answers.flatMap((a) => a.frames);
+    return { frames: [...all.filter((f) => !asTable(f)), ...tables(all.filter(asTable))], exemplars: answers.flatMap((a) => a.exemplars ?? []) };
   }
 
   /** The points in time that a dashboard's annotation marks, with their text. */
@@ -105,7 +105,18 @@ export interface Mark {
   color: string;
 }
 
-async function promql(target: Target, panel: Panel, range: TimeRange, width: number, replace: Replace): Promise<DataFrame[]> {
+/** A measured request with a trace, at its place among the series. */
+export interface Exemplar {
+  time: number;
+  value: number;
+}
+
+interface Answer {
+  frames: DataFrame[];
+  exemplars?: Exemplar[];
+}
+
+async function promql(target: Target, panel: Panel, range: TimeRange, width: number, replace: Replace): Promise<Answer> {
   const least = replace(target.interval) || replace(panel.interval).replace('>', '');
   const scrape = least ? rangeUtil.intervalToMs(least) : SCRAPE;
   const span = range.to.valueOf() - range.from.valueOf();
@@ -132,11 +143,11 @@ async function promql(target: Target, panel: Panel, range: TimeRange, width: num
     const result = data.resultType === 'scalar' ? [{ metric: {}, value: data.result }] : data.result;
     frames.push(...result.map((r: any) => series(r.metric, [r.value])));
   }
-  if (target.exemplar && target.format !== 'table') frames.push(...(await exemplars(query, range)));
+  const exemplars = target.exemplar && !target.instant ? await exemplarsOf(query, range, step) : [];
   named(frames, target, query);
   // An answer without series is a frame without fields: it keeps its place among the panel's queries.
   if (!frames.length) frames.push({ refId: target.refId, fields: [], length: 0 });
-  return frames.map((f) => ({ ...f, refId: target.refId }));
+  return { frames: frames.map((f) => ({ ...f, refId: target.refId })), exemplars };
 }
 
 async function rangeQuery(query: string, range: TimeRange, step: number): Promise<DataFrame[]> {
@@ -209,15 +220,22 @@ function tables(frames: DataFrame[]): DataFrame[] {
   });
 }
 
-/** Exemplars are not series but points beside them; `meta` tells the drawing so. */
-async function exemplars(_query: string, _range: TimeRange): Promise<DataFrame[]> {
-  return [];
+/** Exemplars of a query's series; of many close together, as Grafana does, the greatest in each step. */
+async function exemplarsOf(query: string, range: TimeRange, step: number): Promise<Exemplar[]> {
+  const { data } = await json('/prometheus/api/v1/query_exemplars', { query, start: seconds(range.from.valueOf()), end: seconds(range.to.valueOf()) });
+  const greatest = new Map<string, Exemplar>();
+  data.forEach((one: any, i: number) => one.exemplars.forEach((e: any) => {
+    const point = { time: e.timestamp * 1000, value: number(e.value) };
+    const place = `${i} ${Math.floor(point.time / step / 10)}`;
+    if (!(greatest.get(place)?.value! >= point.value)) greatest.set(place, point);
+  }));
+  return [...greatest.values()];
 }
 
 const link = (title: string) => [{ title, url: '', internal: { datasourceUid: 'tempo', datasourceName: 'Tempo', query: { query: '${__value.raw}', queryType: 'traceql' } } }];
 
 /** A search; its frame has the columns that Grafana's Tempo data source gives it. */
-async function traceql(target: Target, range: TimeRange, replace: Replace): Promise<DataFrame[]> {
+async function traceql(target: Target, range: TimeRange, replace: Replace): Promise<Answer> {
   if (target.queryType !== 'traceql') throw new Error(`queryType ${target.queryType} of Tempo is not drawn; known is traceql`);
   const { traces = [] } = await json('/tempo/api/search', {
     q: replace(target.query, undefined, inTraceql),
@@ -228,7 +246,8 @@ async function traceql(target: Target, range: TimeRange, replace: Replace): Prom
   });
   const newest = [...traces].sort((a: any, b: any) => Number(BigInt(b.startTimeUnixNano) - BigInt(a.startTimeUnixNano)));
   const fields = target.tableType === 'spans' ? spanColumns(newest) : traceColumns(newest);
-  return [{ refId: target.refId, name: target.tableType === 'spans' ? 'Spans' : 'Traces', length: fields[0].values.length, meta: { preferredVisualisationType: 'table' }, fields }];
+  const name = target.tableType === 'spans' ? 'Spans' : 'Traces';
+  return { frames: [{ refId: target.refId, name, length: fields[0].values.length, meta: { preferredVisualisationType: 'table' }, fields }] };
 }
 
 const ms = (nanoseconds: string) => Number(BigInt(nanoseconds) / 1_000n) / 1000;
