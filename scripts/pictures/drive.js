@@ -123,16 +123,13 @@ try {
     page.on('response', (r) => r.status() === 404 && complain(`${file}: page: ${r.url()} is missing`));
     if (process.env.PICTURES_DEBUG) page.on('console', (m) => console.error(`${file}: ${m.type()}: ${m.text()}`));
     await page.goto(`http://127.0.0.1:${server.address().port}/`);
-    const height = await page.evaluate(async ([dashboard, options]) => {
-      window.seen = await window.draw(dashboard, options);
-      return document.getElementById('root').offsetHeight;
-    }, [dashboard, { from, to, theme, variables, siblings }]);
+    const height = await page.evaluate(([dashboard, options]) => window.draw(dashboard, options), [dashboard, { from, to, theme, variables, siblings }]);
     // What is below the window is not drawn (tables wait until they are looked at), so nothing may be.
     await page.setViewportSize({ width, height });
     // Icons are fetched when they are first drawn; legends and tables measure themselves and draw again.
     await page.waitForLoadState('networkidle');
     await page.evaluate(settled);
-    const seen = await page.evaluate(() => window.seen);
+    const seen = await page.evaluate(() => window.see());
     for (const s of seen.filter((s) => s.error)) complain(`${file}: ${s.panel}: ${s.error}`);
     if (print) for (const s of seen) console.log(JSON.stringify(s));
     if (out) {

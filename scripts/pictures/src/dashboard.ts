@@ -121,6 +121,8 @@ export interface Seen {
   /** table: texts by column, in the order of rows that is drawn. */
   columns?: string[];
   rows?: string[][];
+  /** How many of them are within the panel; to see the rest, one scrolls. */
+  fits?: { rows: number; columns: number };
   /** Where the panel and its values link to, without repeats. */
   links?: Array<{ title: string; url: string }>;
 }

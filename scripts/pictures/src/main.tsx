@@ -1,4 +1,4 @@
-/** The page: `window.draw(dashboard, options)` draws one dashboard and tells what a reader sees of it. */
+/** The page: `draw(dashboard, options)` draws one dashboard, `see()` tells what a reader sees of it. */
 import { ThemeContext, createTheme, dateTime, locationUtil, rangeUtil, setTimeZoneResolver } from '@grafana/data';
 import type { GrafanaTheme2, TimeRange } from '@grafana/data';
 import { initPluginTranslations } from '@grafana/i18n';
@@ -20,11 +20,15 @@ const MARGIN = 16;
 declare global {
   interface Window {
     draw: typeof draw;
+    see: typeof see;
   }
 }
-window.draw = draw;
+Object.assign(window, { draw, see });
 
-async function draw(dashboard: Dashboard, options: Options): Promise<Seen[]> {
+let drawn: Seen[] = [];
+
+/** Draws one dashboard, and returns its height. */
+async function draw(dashboard: Dashboard, options: Options): Promise<number> {
   setTimeZoneResolver(() => 'utc');
   locationUtil.initialize({ config: { appSubUrl: '' } as any, getVariablesUrlParams: () => ({}), getTimeRangeForUrl: () => ({}) as any });
   await initPluginTranslations('grafana');
@@ -57,7 +61,7 @@ async function draw(dashboard: Dashboard, options: Options): Promise<Seen[]> {
           {problems.map((p) => <Problem key={p.panel} words={`${p.panel}: ${p.error}`} />)}
           <div style={{ position: 'relative', height }}>
             {shown.map(({ place, drawn, seen }) => (
-              <div key={place.panel.id} style={{ position: 'absolute', left: place.left, top: place.top, width: place.width, height: place.height }}>
+              <div key={place.panel.id} data-panel={place.panel.id} style={{ position: 'absolute', left: place.left, top: place.top, width: place.width, height: place.height }}>
                 {place.panel.type === 'row' ? <Row panel={place.panel} replace={replace} /> : <Chrome place={place} drawn={drawn} seen={seen} replace={replace} />}
               </div>
             ))}
@@ -66,7 +70,20 @@ async function draw(dashboard: Dashboard, options: Options): Promise<Seen[]> {
       </MemoryRouter>
     </ThemeContext.Provider>,
   ));
-  return [...problems, ...shown.map((s) => s.seen)];
+  drawn = [...problems, ...shown.map((s) => s.seen)];
+  return document.getElementById('root')!.offsetHeight;
+}
+
+/** What a reader sees, once the page is still: of tables also how much of them fits into their panels. */
+function see(): Seen[] {
+  for (const seen of drawn.filter((s) => s.rows)) {
+    const panel = document.querySelector(`[data-panel="${seen.id}"]`);
+    const { right, bottom } = panel!.getBoundingClientRect();
+    const inside = (e: Element) => e.getBoundingClientRect().right <= right + 1 && e.getBoundingClientRect().bottom <= bottom + 1;
+    const tops = [...panel!.querySelectorAll('[role=gridcell]')].filter((e) => e.getBoundingClientRect().bottom <= bottom + 1);
+    seen.fits = { rows: new Set(tops.map((e) => e.getBoundingClientRect().top)).size, columns: [...panel!.querySelectorAll('[role=columnheader]')].filter(inside).length };
+  }
+  return drawn;
 }
 
 interface Scene {

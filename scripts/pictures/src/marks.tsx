@@ -32,15 +32,16 @@ export function Marks({ config, marks, exemplars }: { config: UPlotConfigBuilder
       }
       ctx.fillStyle = theme.visualization.getColorByName('blue');
       const scale = u.series[1]?.scale ?? 'y';
+      const half = 3.5 * devicePixelRatio;
       for (const { time, value } of exemplars) {
         const { min = value, max = value } = u.scales[scale];
         const x = u.valToPos(time, 'x', true);
         const y = u.valToPos(Math.min(Math.max(value, min!), max!), scale, true);
         ctx.beginPath();
-        ctx.moveTo(x, y - size);
-        ctx.lineTo(x + size, y);
-        ctx.lineTo(x, y + size);
-        ctx.lineTo(x - size, y);
+        ctx.moveTo(x, y - half);
+        ctx.lineTo(x + half, y);
+        ctx.lineTo(x, y + half);
+        ctx.lineTo(x - half, y);
         ctx.fill();
       }
       ctx.restore();

@@ -220,16 +220,19 @@ function tables(frames: DataFrame[]): DataFrame[] {
   });
 }
 
-/** Exemplars of a query's series; of many close together, as Grafana does, the greatest in each step. */
+/** Exemplars of a query's series. Of those in one step, as Grafana does, the greatest and what lies two standard deviations apart. */
 async function exemplarsOf(query: string, range: TimeRange, step: number): Promise<Exemplar[]> {
   const { data } = await json('/prometheus/api/v1/query_exemplars', { query, start: seconds(range.from.valueOf()), end: seconds(range.to.valueOf()) });
-  const greatest = new Map<string, Exemplar>();
-  data.forEach((one: any, i: number) => one.exemplars.forEach((e: any) => {
-    const point = { time: e.timestamp * 1000, value: number(e.value) };
-    const place = `${i} ${Math.floor(point.time / step / 10)}`;
-    if (!(greatest.get(place)?.value! >= point.value)) greatest.set(place, point);
-  }));
-  return [...greatest.values()];
+  const all: Exemplar[] = data.flatMap((one: any) => one.exemplars.map((e: any) => ({ time: e.timestamp * 1000, value: number(e.value) })));
+  const mean = all.reduce((sum, e) => sum + e.value, 0) / all.length;
+  const deviation = Math.sqrt(all.reduce((sum, e) => sum + (e.value - mean) ** 2, 0) / all.length);
+  const lowest = new Map<number, number>();
+  return all.sort((a, b) => b.value - a.value).filter(({ time, value }) => {
+    const at = Math.floor(time / step);
+    const kept = !lowest.has(at) || lowest.get(at)! - value > 2 * deviation;
+    if (kept) lowest.set(at, value);
+    return kept;
+  });
 }
 
 const link = (title: string) => [{ title, url: '', internal: { datasourceUid: 'tempo', datasourceName: 'Tempo', query: { query: '${__value.raw}', queryType: 'traceql' } } }];
