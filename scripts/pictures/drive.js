@@ -103,7 +103,16 @@ const settled = () => new Promise((done) => {
 });
 
 const { files, variables, width, theme, from, to, out, print, ...urls } = options();
-const dashboards = await Promise.all(files.map(async (file) => ({ file, dashboard: JSON.parse(await readFile(file, 'utf8')) })));
+const dashboards = await Promise.all(files.map(async (file) => ({ file, dashboard: JSON.parse(await readFile(file, 'utf8')) }))).catch((e) => {
+  console.error(`pictures: ${e.message}`);
+  process.exit(2);
+});
+for (const name of Object.keys(variables)) {
+  if (!dashboards.some(({ dashboard }) => dashboard.templating?.list?.some((v) => v.name === name))) {
+    console.error(`pictures: --var ${name}: no dashboard that was named has such a variable`);
+    process.exit(2);
+  }
+}
 const siblings = dashboards.map(({ dashboard }) => ({ title: dashboard.title, tags: dashboard.tags ?? [] })).sort((a, b) => a.title.localeCompare(b.title));
 const server = await serve(urls);
 const browser = await chromium.launch({
