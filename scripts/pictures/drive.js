@@ -24,9 +24,16 @@ function options() {
     const { values, positionals } = parseArgs({
       allowPositionals: true,
       options: {
-        prometheus: { type: 'string' }, tempo: { type: 'string' }, from: { type: 'string' }, to: { type: 'string' }, out: { type: 'string' },
-        var: { type: 'string', multiple: true, default: [] }, theme: { type: 'string', default: 'light' }, print: { type: 'boolean', default: false },
-        width: { type: 'string', default: '1600' }, help: { type: 'boolean', short: 'h' },
+        prometheus: { type: 'string' },
+        tempo: { type: 'string' },
+        from: { type: 'string' },
+        to: { type: 'string' },
+        out: { type: 'string' },
+        var: { type: 'string', multiple: true, default: [] },
+        theme: { type: 'string', default: 'light' },
+        print: { type: 'boolean', default: false },
+        width: { type: 'string', default: '1600' },
+        help: { type: 'boolean', short: 'h' },
       },
     });
     if (values.help) {
@@ -37,12 +44,20 @@ function options() {
     if (!positionals.length) throw new Error('no dashboard is named');
     if (!['light', 'dark'].includes(values.theme)) throw new Error(`--theme is ${values.theme}; it is light or dark`);
     if (!(Number(values.width) >= 400)) throw new Error(`--width is ${values.width}; it is a number of pixels, 400 or more`);
-    const variables = Object.fromEntries(values.var.map((pair) => {
-      const at = pair.indexOf('=');
-      if (at < 1) throw new Error(`--var is ${pair}; it is NAME=VALUE`);
-      return [pair.slice(0, at), pair.slice(at + 1)];
-    }));
-    return { ...values, variables, files: positionals, width: Number(values.width), out: values.out ?? (values.print ? undefined : 'grafana/pictures') };
+    const variables = Object.fromEntries(
+      values.var.map((pair) => {
+        const at = pair.indexOf('=');
+        if (at < 1) throw new Error(`--var is ${pair}; it is NAME=VALUE`);
+        return [pair.slice(0, at), pair.slice(at + 1)];
+      }),
+    );
+    return {
+      ...values,
+      variables,
+      files: positionals,
+      width: Number(values.width),
+      out: values.out ?? (values.print ? undefined : 'grafana/pictures'),
+    };
   } catch (e) {
     console.error(`pictures: ${e.message}\n${USAGE}`);
     process.exit(2);
@@ -53,8 +68,10 @@ function options() {
 const modules = join(import.meta.dirname, 'node_modules');
 const font = (name, file) => join(modules, `@fontsource/${name}/files/${name}-latin-${file}.woff2`);
 const FONTS = {
-  'Inter-Regular': font('inter', '400-normal'), 'Inter-Medium': font('inter', '500-normal'),
-  'Inter-Italic': font('inter', '400-italic'), 'Inter-MediumItalic': font('inter', '500-italic'),
+  'Inter-Regular': font('inter', '400-normal'),
+  'Inter-Medium': font('inter', '500-normal'),
+  'Inter-Italic': font('inter', '400-italic'),
+  'Inter-MediumItalic': font('inter', '500-italic'),
 };
 function fileOf(pathname) {
   const path = normalize(decodeURIComponent(pathname));
@@ -89,31 +106,36 @@ async function serve({ prometheus, tempo }) {
 }
 
 /** Runs in the page: resolves when nothing of it has changed for half a second. */
-const settled = () => new Promise((done) => {
-  const quiet = () => {
-    observer.disconnect();
-    done();
-  };
-  let timer = setTimeout(quiet, 500);
-  const observer = new MutationObserver(() => {
-    clearTimeout(timer);
-    timer = setTimeout(quiet, 500);
+const settled = () =>
+  new Promise((done) => {
+    const quiet = () => {
+      observer.disconnect();
+      done();
+    };
+    let timer = setTimeout(quiet, 500);
+    const observer = new MutationObserver(() => {
+      clearTimeout(timer);
+      timer = setTimeout(quiet, 500);
+    });
+    observer.observe(document, { subtree: true, childList: true, attributes: true });
   });
-  observer.observe(document, { subtree: true, childList: true, attributes: true });
-});
 
 const { files, variables, width, theme, from, to, out, print, ...urls } = options();
-const dashboards = await Promise.all(files.map(async (file) => ({ file, dashboard: JSON.parse(await readFile(file, 'utf8')) }))).catch((e) => {
-  console.error(`pictures: ${e.message}`);
-  process.exit(2);
-});
+const dashboards = await Promise.all(files.map(async (file) => ({ file, dashboard: JSON.parse(await readFile(file, 'utf8')) }))).catch(
+  (e) => {
+    console.error(`pictures: ${e.message}`);
+    process.exit(2);
+  },
+);
 for (const name of Object.keys(variables)) {
   if (!dashboards.some(({ dashboard }) => dashboard.templating?.list?.some((v) => v.name === name))) {
     console.error(`pictures: --var ${name}: no dashboard that was named has such a variable`);
     process.exit(2);
   }
 }
-const siblings = dashboards.map(({ dashboard }) => ({ title: dashboard.title, tags: dashboard.tags ?? [] })).sort((a, b) => a.title.localeCompare(b.title));
+const siblings = dashboards
+  .map(({ dashboard }) => ({ title: dashboard.title, tags: dashboard.tags ?? [] }))
+  .sort((a, b) => a.title.localeCompare(b.title));
 const server = await serve(urls);
 const browser = await chromium.launch({
   executablePath: process.env.CACHETSCOPE_TEST_CHROMIUM || '/usr/bin/chromium',
@@ -132,7 +154,10 @@ try {
     page.on('response', (r) => r.status() === 404 && complain(`${file}: page: ${r.url()} is missing`));
     if (process.env.PICTURES_DEBUG) page.on('console', (m) => console.error(`${file}: ${m.type()}: ${m.text()}`));
     await page.goto(`http://127.0.0.1:${server.address().port}/`);
-    const height = await page.evaluate(([dashboard, options]) => window.draw(dashboard, options), [dashboard, { from, to, theme, variables, siblings }]);
+    const height = await page.evaluate(
+      ([dashboard, options]) => window.draw(dashboard, options),
+      [dashboard, { from, to, theme, variables, siblings }],
+    );
     // What is below the window is not drawn (tables wait until they are looked at), so nothing may be.
     await page.setViewportSize({ width, height });
     // Icons are fetched when they are first drawn; legends and tables measure themselves and draw again.

@@ -19,52 +19,132 @@ const TEMPO = { type: 'tempo', uid: 'tempo' };
 
 /** What Prometheus knows: by expression the labels and the value at each second. */
 const SERIES = {
-  'took{db=~"mysql|postgresql"}': [[{ db: 'mysql', version: 'v2' }, () => 0.25], [{ db: 'postgresql', version: 'v2' }, () => 0.5]],
-  'verdict{db=~"mysql|postgresql"}': [[{ db: 'mysql', version: 'v2' }, () => 1], [{ db: 'postgresql', version: 'v2' }, () => 0]],
+  'took{db=~"mysql|postgresql"}': [
+    [{ db: 'mysql', version: 'v2' }, () => 0.25],
+    [{ db: 'postgresql', version: 'v2' }, () => 0.5],
+  ],
+  'verdict{db=~"mysql|postgresql"}': [
+    [{ db: 'mysql', version: 'v2' }, () => 1],
+    [{ db: 'postgresql', version: 'v2' }, () => 0],
+  ],
   'rate(requests[1m])': [[{ __name__: 'requests', db: 'mysql' }, (t) => t - FROM]],
   'deployed_at * 1000': [[{ version: 'v2' }, () => (FROM + 300) * 1000]],
   nothing: [],
 };
 
 const TRACES = [1, 2].map((i) => ({
-  traceID: `trace${i}`, rootServiceName: 'ci', rootTraceName: 'run', startTimeUnixNano: `${FROM + i}000000000`, durationMs: 1500 * i,
-  spanSets: [{ matched: 1, spans: [{ spanID: `span${i}`, startTimeUnixNano: `${FROM + i}000000000`, durationNanos: '2500000', attributes: [{ key: 'test.case.name', value: { stringValue: `case ${i}` } }] }] }],
+  traceID: `trace${i}`,
+  rootServiceName: 'ci',
+  rootTraceName: 'run',
+  startTimeUnixNano: `${FROM + i}000000000`,
+  durationMs: 1500 * i,
+  spanSets: [
+    {
+      matched: 1,
+      spans: [
+        {
+          spanID: `span${i}`,
+          startTimeUnixNano: `${FROM + i}000000000`,
+          durationNanos: '2500000',
+          attributes: [{ key: 'test.case.name', value: { stringValue: `case ${i}` } }],
+        },
+      ],
+    },
+  ],
 }));
 
-const panel = (type, title, targets, more = {}) => ({ type, title, datasource: PROMETHEUS, targets: targets.map((t, i) => ({ refId: 'AB'[i], ...t })), ...more });
+const panel = (type, title, targets, more = {}) => ({
+  type,
+  title,
+  datasource: PROMETHEUS,
+  targets: targets.map((t, i) => ({ refId: 'AB'[i], ...t })),
+  ...more,
+});
 const table = (expr) => ({ expr, instant: true, format: 'table' });
 const PANELS = [
   panel('stat', 'one value', [{ expr: 'took{db=~"$db"}', instant: true, legendFormat: '{{db}}' }], {
-    fieldConfig: { defaults: { unit: 's', decimals: 1, color: { mode: 'fixed', fixedColor: '#010203' } }, overrides: [{ matcher: { id: 'byName', options: 'mysql' }, properties: [{ id: 'unit', value: 'percentunit' }] }] },
+    fieldConfig: {
+      defaults: { unit: 's', decimals: 1, color: { mode: 'fixed', fixedColor: '#010203' } },
+      overrides: [
+        {
+          matcher: { id: 'byName', options: 'mysql' },
+          properties: [
+            { id: 'unit', value: 'percentunit' },
+            { id: 'displayName', value: '${__field.labels.db} ${__field.labels.version}' },
+          ],
+        },
+      ],
+    },
   }),
-  panel('stat', 'no value', [{ expr: 'nothing', instant: true }], { fieldConfig: { defaults: { noValue: 'tell a deployment' }, overrides: [] } }),
+  panel('stat', 'no value', [{ expr: 'nothing', instant: true }], {
+    fieldConfig: { defaults: { noValue: 'tell a deployment' }, overrides: [] },
+  }),
   panel('timeseries', 'a line', [{ expr: 'rate(requests[$__rate_interval])', legendFormat: '__auto' }]),
   panel('table', 'joined', [table('took{db=~"$db"}'), table('verdict{db=~"$db"}')], {
-    transformations: [{ id: 'merge', options: {} }, { id: 'organize', options: { excludeByName: { Time: true }, renameByName: { 'Value #A': 'took', 'Value #B': 'verdict' }, indexByName: {} } }],
+    transformations: [
+      { id: 'merge', options: {} },
+      {
+        id: 'organize',
+        options: { excludeByName: { Time: true }, renameByName: { 'Value #A': 'took', 'Value #B': 'verdict' }, indexByName: {} },
+      },
+    ],
     fieldConfig: {
       defaults: {},
       overrides: [
-        { matcher: { id: 'byName', options: 'verdict' }, properties: [{ id: 'mappings', value: [{ type: 'value', options: { 1: { text: '▲ regressed' }, 0: { text: '= unchanged' } } }] }] },
-        { matcher: { id: 'byName', options: 'db' }, properties: [{ id: 'links', value: [{ title: 'look', url: '/d/x?${db:queryparam}&v=${__data.fields.verdict}' }] }] },
+        {
+          matcher: { id: 'byName', options: 'verdict' },
+          properties: [{ id: 'mappings', value: [{ type: 'value', options: { 1: { text: '▲ regressed' }, 0: { text: '= unchanged' } } }] }],
+        },
+        {
+          matcher: { id: 'byName', options: 'db' },
+          properties: [{ id: 'links', value: [{ title: 'look', url: '/d/x?${db:queryparam}&v=${__data.fields.verdict}' }] }],
+        },
       ],
     },
     options: { sortBy: [{ displayName: 'took', desc: true }] },
   }),
-  panel('table', 'spans', [{ queryType: 'traceql', query: '{ true } | select(span.test.case.name)', tableType: 'spans' }], { datasource: TEMPO }),
+  panel('table', 'spans', [{ queryType: 'traceql', query: '{ true } | select(span.test.case.name)', tableType: 'spans' }], {
+    datasource: TEMPO,
+  }),
   panel('text', 'words', [], { options: { mode: 'markdown', content: 'on **$db**' } }),
   panel('piechart', 'unknown panel', [table('nothing')]),
   panel('table', 'unknown transformation', [table('nothing')], { transformations: [{ id: 'magic', options: {} }] }),
-  panel('table', 'unknown property', [table('nothing')], { fieldConfig: { defaults: {}, overrides: [{ matcher: { id: 'byName', options: 'x' }, properties: [{ id: 'colour', value: 1 }] }] } }),
+  panel('table', 'unknown property', [table('nothing')], {
+    fieldConfig: { defaults: {}, overrides: [{ matcher: { id: 'byName', options: 'x' }, properties: [{ id: 'colour', value: 1 }] }] },
+  }),
   panel('stat', 'refused query', [{ expr: 'sum(' }]),
 ];
 
 const DASHBOARD = {
-  uid: 'sample', title: 'Sample', schemaVersion: 41, tags: [], time: { from: `${FROM * 1000}`, to: `${TO * 1000}` },
-  annotations: { list: [{ name: 'Deployments', enable: true, datasource: PROMETHEUS, expr: 'deployed_at * 1000', useValueForTime: true, titleFormat: 'Deployed {{version}}' }] },
+  uid: 'sample',
+  title: 'Sample',
+  schemaVersion: 41,
+  tags: [],
+  time: { from: `${FROM * 1000}`, to: `${TO * 1000}` },
+  annotations: {
+    list: [
+      {
+        name: 'Deployments',
+        enable: true,
+        datasource: PROMETHEUS,
+        expr: 'deployed_at * 1000',
+        useValueForTime: true,
+        titleFormat: 'Deployed {{version}}',
+      },
+    ],
+  },
   templating: {
     list: [
       { name: 'datasource', type: 'datasource', query: 'prometheus', hide: 2, current: { text: 'Prometheus', value: 'prometheus' } },
-      { name: 'db', type: 'query', query: { query: 'label_values(took, db)' }, multi: true, includeAll: true, allValue: 'mysql|postgresql', current: { text: 'All', value: '$__all' } },
+      {
+        name: 'db',
+        type: 'query',
+        query: { query: 'label_values(took, db)' },
+        multi: true,
+        includeAll: true,
+        allValue: 'mysql|postgresql',
+        current: { text: 'All', value: '$__all' },
+      },
     ],
   },
   panels: PANELS.map((p, i) => ({ id: i + 1, gridPos: { x: 12 * (i % 2), y: 6 * Math.floor(i / 2), w: 12, h: 6 }, ...p })),
@@ -86,9 +166,12 @@ before(async () => {
     const found = SERIES[query];
     if (!found) return answer({ status: 'error', error: `no such expression: ${query}` }, 400);
     const at = (from, to, step) => Array.from({ length: Math.floor((to - from) / step) + 1 }, (_, i) => from + i * step);
-    if (pathname.endsWith('/query')) return answer({ data: { resultType: 'vector', result: found.map(([metric, f]) => ({ metric, value: [TO, String(f(TO))] })) } });
+    if (pathname.endsWith('/query'))
+      return answer({ data: { resultType: 'vector', result: found.map(([metric, f]) => ({ metric, value: [TO, String(f(TO))] })) } });
     const times = at(...['start', 'end', 'step'].map((name) => Number(q.get(name))));
-    return answer({ data: { resultType: 'matrix', result: found.map(([metric, f]) => ({ metric, values: times.map((t) => [t, String(f(t))]) })) } });
+    return answer({
+      data: { resultType: 'matrix', result: found.map(([metric, f]) => ({ metric, values: times.map((t) => [t, String(f(t))]) })) },
+    });
   });
   await new Promise((listening) => server.listen(0, '127.0.0.1', listening));
   url = `http://127.0.0.1:${server.address().port}`;
@@ -100,25 +183,48 @@ after(async () => {
 });
 
 function pictures(...args) {
-  return new Promise((done) => execFile(SCRIPT, ['--prometheus', url, '--tempo', url, ...args], (e, stdout, stderr) => done({ code: e?.code ?? 0, stdout, stderr })));
+  return new Promise((done) =>
+    execFile(SCRIPT, ['--prometheus', url, '--tempo', url, ...args], (e, stdout, stderr) => done({ code: e?.code ?? 0, stdout, stderr })),
+  );
 }
 
 test('a reader sees each panel, and why one could not be drawn', async () => {
   const { code, stdout, stderr } = await pictures('--print', '--out', folder, join(folder, 'sample.json'));
-  const seen = Object.fromEntries(stdout.trim().split('\n').map((line) => JSON.parse(line)).map((s) => [s.panel, s]));
+  const seen = Object.fromEntries(
+    stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line))
+      .map((s) => [s.panel, s]),
+  );
   assert.equal(Object.keys(seen).length, PANELS.length, stderr);
 
-  assert.deepEqual(seen['one value'].values, [{ title: 'mysql', text: '25.0%', color: '#010203' }, { title: 'postgresql', text: '500.0 ms', color: '#010203' }]);
+  assert.deepEqual(seen['one value'].values, [
+    { title: 'mysql v2', text: '25.0%', color: '#010203' },
+    { title: 'postgresql', text: '500.0 ms', color: '#010203' },
+  ]);
   assert.equal(seen['no value'].empty, true);
   assert.equal(seen['no value'].values[0].text, 'tell a deployment');
   assert.deepEqual(seen['a line'].series, [{ name: '{__name__="requests", db="mysql"}', last: '600', points: 41 }]);
   assert.deepEqual(seen['a line'].annotations, [`${new Date((FROM + 300) * 1000).toISOString()} Deployed v2`]);
   assert.deepEqual(seen.joined.columns, ['db', 'version', 'took', 'verdict']);
-  assert.deepEqual(seen.joined.rows, [['postgresql', 'v2', '0.500', '= unchanged'], ['mysql', 'v2', '0.250', '▲ regressed']]);
+  assert.deepEqual(seen.joined.rows, [
+    ['postgresql', 'v2', '0.500', '= unchanged'],
+    ['mysql', 'v2', '0.250', '▲ regressed'],
+  ]);
   assert.deepEqual(seen.joined.fits, { rows: 2, columns: 4 });
-  assert.deepEqual(seen.joined.links.map((l) => decodeURI(l.url)), ['/d/x?var-db=$__all&v== unchanged', '/d/x?var-db=$__all&v=▲ regressed']);
+  assert.deepEqual(
+    seen.joined.links.map((l) => decodeURI(l.url)),
+    ['/d/x?var-db=$__all&v== unchanged', '/d/x?var-db=$__all&v=▲ regressed'],
+  );
   assert.deepEqual(seen.spans.columns, ['Trace Service', 'Trace Name', 'Span ID', 'Start time', 'test.case.name', 'Duration']);
-  assert.deepEqual(seen.spans.rows.map((row) => row.slice(4)), [['case 2', '2.50 ms'], ['case 1', '2.50 ms']]);
+  assert.deepEqual(
+    seen.spans.rows.map((row) => row.slice(4)),
+    [
+      ['case 2', '2.50 ms'],
+      ['case 1', '2.50 ms'],
+    ],
+  );
   assert.equal(seen.words.text, 'on **mysql|postgresql**');
 
   assert.match(seen['unknown panel'].error, /panel type piechart is not drawn; known are stat/);

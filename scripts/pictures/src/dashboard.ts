@@ -112,7 +112,7 @@ export interface Seen {
   /** It has nothing to show, and says `text`. */
   empty?: boolean;
   text?: string;
-  /** stat, gauge, bargauge: one for each value. */
+  /** stat, bargauge: one for each value; the title is empty where none is drawn. */
   values?: Array<{ title: string; text: string; color?: string }>;
   /** timeseries */
   series?: Array<{ name: string; last: string; points: number }>;

@@ -61,19 +61,24 @@ export function sources() {
   /** All queries of a panel that are not hidden; `width` in pixels is how many points it can show. */
   async function ask(panel: Panel, range: TimeRange, width: number, replace: Replace): Promise<Required<Answer>> {
     const targets = (panel.targets ?? []).filter((t) => !t.hide);
-    const answers = await Promise.all(targets.map(async (target) => {
-      const kind = kindOf(target.datasource, panel.datasource);
-      try {
-        if (kind === 'tempo') return await traceql(target, range, replace);
-        if (kind === 'prometheus') return await promql(target, panel, range, width, replace);
-        throw new Error(`data source ${kind} is not drawn; known are prometheus and tempo`);
-      } catch (e) {
-        throw new Error(`query ${target.refId}: ${(e as Error).message}`);
-      }
-    }));
+    const answers = await Promise.all(
+      targets.map(async (target) => {
+        const kind = kindOf(target.datasource, panel.datasource);
+        try {
+          if (kind === 'tempo') return await traceql(target, range, replace);
+          if (kind === 'prometheus') return await promql(target, panel, range, width, replace);
+          throw new Error(`data source ${kind} is not drawn; known are prometheus and tempo`);
+        } catch (e) {
+          throw new Error(`query ${target.refId}: ${(e as Error).message}`);
+        }
+      }),
+    );
     const asTable = (frame: DataFrame) => targets.some((t) => t.refId === frame.refId && t.format === 'table' && t.expr !== undefined);
     const all = answers.flatMap((a) => a.frames);
-    return { frames: [...all.filter((f) => !asTable(f)), ...tables(all.filter(asTable))], exemplars: answers.flatMap((a) => a.exemplars ?? []) };
+    return {
+      frames: [...all.filter((f) => !asTable(f)), ...tables(all.filter(asTable))],
+      exemplars: answers.flatMap((a) => a.exemplars ?? []),
+    };
   }
 
   /** The points in time that a dashboard's annotation marks, with their text. */
@@ -83,7 +88,9 @@ export function sources() {
     const marks = frames.flatMap((frame) => {
       const [times, values] = frame.fields;
       const labels = values.labels ?? {};
-      const text = legend(annotation.titleFormat || annotation.name, labels) + (annotation.textFormat ? `: ${legend(annotation.textFormat, labels)}` : '');
+      const text =
+        legend(annotation.titleFormat || annotation.name, labels) +
+        (annotation.textFormat ? `: ${legend(annotation.textFormat, labels)}` : '');
       if (annotation.useValueForTime === true || annotation.useValueForTime === 'on') {
         return [...new Set<number>(values.values)].map((time) => ({ time, text }));
       }
@@ -153,7 +160,10 @@ async function promql(target: Target, panel: Panel, range: TimeRange, width: num
 async function rangeQuery(query: string, range: TimeRange, step: number): Promise<DataFrame[]> {
   const aligned = (ms: number) => seconds(Math.floor(ms / step) * step);
   const { data } = await json('/prometheus/api/v1/query_range', {
-    query, start: aligned(range.from.valueOf()), end: aligned(range.to.valueOf()), step: seconds(step),
+    query,
+    start: aligned(range.from.valueOf()),
+    end: aligned(range.to.valueOf()),
+    step: seconds(step),
   });
   return data.result.map((r: any) => series(r.metric, r.values, step));
 }
@@ -173,7 +183,9 @@ function series(labels: Labels, points: Array<[number, string]>, step?: number):
 const number = (text: string) => (/^[+-]?Inf$/.test(text) ? (text[0] === '-' ? -Infinity : Infinity) : parseFloat(text));
 
 const nameOf = ({ __name__ = '', ...labels }: Labels) =>
-  `${__name__}{${Object.entries(labels).map(([k, v]) => `${k}="${v}"`).join(', ')}}`;
+  `${__name__}{${Object.entries(labels)
+    .map(([k, v]) => `${k}="${v}"`)
+    .join(', ')}}`;
 
 const legend = (format: string, labels: Labels) => format.replace(/\{\{\s*(.+?)\s*\}\}/g, (_, label) => labels[label] ?? '');
 
@@ -207,14 +219,30 @@ function tables(frames: DataFrame[]): DataFrame[] {
     const labels = [...new Set(rows.flatMap((f) => Object.keys(f.fields[1].labels ?? {}).sort()))];
     const times = rows.flatMap((f) => f.fields[0].values);
     const order = times.map((_, i) => i).sort((a, b) => times[a] - times[b] || a - b);
-    const column = (name: string, type: FieldType, values: unknown[], config = {}): Field => ({ name, type, config, values: order.map((i) => values[i]) });
+    const column = (name: string, type: FieldType, values: unknown[], config = {}): Field => ({
+      name,
+      type,
+      config,
+      values: order.map((i) => values[i]),
+    });
     return {
       refId,
       length: times.length,
       fields: [
         column('Time', FieldType.time, times),
-        ...labels.map((name) => column(name, FieldType.string, rows.flatMap((f) => Array(f.length).fill(f.fields[1].labels?.[name] ?? '')), { filterable: true })),
-        column(queries.length > 1 ? `Value #${refId}` : 'Value', FieldType.number, rows.flatMap((f) => f.fields[1].values)),
+        ...labels.map((name) =>
+          column(
+            name,
+            FieldType.string,
+            rows.flatMap((f) => Array(f.length).fill(f.fields[1].labels?.[name] ?? '')),
+            { filterable: true },
+          ),
+        ),
+        column(
+          queries.length > 1 ? `Value #${refId}` : 'Value',
+          FieldType.number,
+          rows.flatMap((f) => f.fields[1].values),
+        ),
       ],
     };
   });
@@ -222,20 +250,32 @@ function tables(frames: DataFrame[]): DataFrame[] {
 
 /** Exemplars of a query's series. Of those in one step, as Grafana does, the greatest and what lies two standard deviations apart. */
 async function exemplarsOf(query: string, range: TimeRange, step: number): Promise<Exemplar[]> {
-  const { data } = await json('/prometheus/api/v1/query_exemplars', { query, start: seconds(range.from.valueOf()), end: seconds(range.to.valueOf()) });
+  const { data } = await json('/prometheus/api/v1/query_exemplars', {
+    query,
+    start: seconds(range.from.valueOf()),
+    end: seconds(range.to.valueOf()),
+  });
   const all: Exemplar[] = data.flatMap((one: any) => one.exemplars.map((e: any) => ({ time: e.timestamp * 1000, value: number(e.value) })));
   const mean = all.reduce((sum, e) => sum + e.value, 0) / all.length;
   const deviation = Math.sqrt(all.reduce((sum, e) => sum + (e.value - mean) ** 2, 0) / all.length);
   const lowest = new Map<number, number>();
-  return all.sort((a, b) => b.value - a.value).filter(({ time, value }) => {
-    const at = Math.floor(time / step);
-    const kept = !lowest.has(at) || lowest.get(at)! - value > 2 * deviation;
-    if (kept) lowest.set(at, value);
-    return kept;
-  });
+  return all
+    .sort((a, b) => b.value - a.value)
+    .filter(({ time, value }) => {
+      const at = Math.floor(time / step);
+      const kept = !lowest.has(at) || lowest.get(at)! - value > 2 * deviation;
+      if (kept) lowest.set(at, value);
+      return kept;
+    });
 }
 
-const link = (title: string) => [{ title, url: '', internal: { datasourceUid: 'tempo', datasourceName: 'Tempo', query: { query: '${__value.raw}', queryType: 'traceql' } } }];
+const link = (title: string) => [
+  {
+    title,
+    url: '',
+    internal: { datasourceUid: 'tempo', datasourceName: 'Tempo', query: { query: '${__value.raw}', queryType: 'traceql' } },
+  },
+];
 
 /** A search; its frame has the columns that Grafana's Tempo data source gives it. */
 async function traceql(target: Target, range: TimeRange, replace: Replace): Promise<Answer> {
@@ -250,16 +290,26 @@ async function traceql(target: Target, range: TimeRange, replace: Replace): Prom
   const newest = [...traces].sort((a: any, b: any) => Number(BigInt(b.startTimeUnixNano) - BigInt(a.startTimeUnixNano)));
   const fields = target.tableType === 'spans' ? spanColumns(newest) : traceColumns(newest);
   const name = target.tableType === 'spans' ? 'Spans' : 'Traces';
-  return { frames: [{ refId: target.refId, name, length: fields[0].values.length, meta: { preferredVisualisationType: 'table' }, fields }] };
+  return {
+    frames: [{ refId: target.refId, name, length: fields[0].values.length, meta: { preferredVisualisationType: 'table' }, fields }],
+  };
 }
 
 const ms = (nanoseconds: string) => Number(BigInt(nanoseconds) / 1_000n) / 1000;
 
 function traceColumns(traces: any[]): Field[] {
-  const column = (name: string, displayNameFromDS: string, type: FieldType, value: (t: any) => unknown, config = {}): Field =>
-    ({ name, type, config: { displayNameFromDS, ...config }, values: traces.map(value) });
+  const column = (name: string, displayNameFromDS: string, type: FieldType, value: (t: any) => unknown, config = {}): Field => ({
+    name,
+    type,
+    config: { displayNameFromDS, ...config },
+    values: traces.map(value),
+  });
   return [
-    column('traceID', 'Trace ID', FieldType.string, (t) => t.traceID, { unit: 'string', custom: { width: 200 }, links: link('Trace: ${__value.raw}') }),
+    column('traceID', 'Trace ID', FieldType.string, (t) => t.traceID, {
+      unit: 'string',
+      custom: { width: 200 },
+      links: link('Trace: ${__value.raw}'),
+    }),
     column('startTime', 'Start time', FieldType.time, (t) => ms(t.startTimeUnixNano), { custom: { width: 200 } }),
     column('traceService', 'Service', FieldType.string, (t) => t.rootServiceName ?? ''),
     column('traceName', 'Name', FieldType.string, (t) => t.rootTraceName ?? ''),
@@ -268,16 +318,32 @@ function traceColumns(traces: any[]): Field[] {
 }
 
 function spanColumns(traces: any[]): Field[] {
-  const spans = traces.flatMap((trace) => (trace.spanSets ?? (trace.spanSet ? [trace.spanSet] : [])).flatMap((set: any) =>
-    set.spans.map((span: any) => ({ trace, span, attributes: new Map([...(set.attributes ?? []), ...(span.attributes ?? [])].map((a: any) => [a.key, attribute(a.value)])) }))));
+  const spans = traces.flatMap((trace) =>
+    (trace.spanSets ?? (trace.spanSet ? [trace.spanSet] : [])).flatMap((set: any) =>
+      set.spans.map((span: any) => ({
+        trace,
+        span,
+        attributes: new Map([...(set.attributes ?? []), ...(span.attributes ?? [])].map((a: any) => [a.key, attribute(a.value)])),
+      })),
+    ),
+  );
   const keys = [...new Set(spans.flatMap((s) => [...s.attributes.keys()]))].sort((a, b) => a.localeCompare(b));
-  const column = (name: string, displayNameFromDS: string, type: FieldType, value: (s: (typeof spans)[number]) => unknown, config = {}): Field =>
-    ({ name, type, config: { displayNameFromDS, ...config }, values: spans.map(value) });
+  const column = (
+    name: string,
+    displayNameFromDS: string,
+    type: FieldType,
+    value: (s: (typeof spans)[number]) => unknown,
+    config = {},
+  ): Field => ({ name, type, config: { displayNameFromDS, ...config }, values: spans.map(value) });
   return [
     column('traceIdHidden', 'traceIdHidden', FieldType.string, (s) => s.trace.traceID, { custom: { hideFrom: { viz: true } } }),
     column('traceService', 'Trace Service', FieldType.string, (s) => s.trace.rootServiceName ?? '', { custom: { width: 200 } }),
     column('traceName', 'Trace Name', FieldType.string, (s) => s.trace.rootTraceName ?? '', { custom: { width: 200 } }),
-    column('spanID', 'Span ID', FieldType.string, (s) => s.span.spanID, { unit: 'string', custom: { width: 200 }, links: link('Span: ${__value.raw}') }),
+    column('spanID', 'Span ID', FieldType.string, (s) => s.span.spanID, {
+      unit: 'string',
+      custom: { width: 200 },
+      links: link('Span: ${__value.raw}'),
+    }),
     column('time', 'Start time', FieldType.time, (s) => ms(s.span.startTimeUnixNano)),
     column('name', 'Name', FieldType.string, (s) => s.span.name, { custom: { hideFrom: { viz: !spans.some((s) => s.span.name) } } }),
     ...keys.map((key) => column(key, key, FieldType.string, (s) => s.attributes.get(key))),

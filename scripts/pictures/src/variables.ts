@@ -1,5 +1,5 @@
 /** Template variables: what they stand for, and their place in texts and queries. */
-import { formattedValueToString, getFieldDisplayName, stringToJsRegex } from '@grafana/data';
+import { formatLabels, formattedValueToString, getFieldDisplayName, getFrameDisplayName, stringToJsRegex } from '@grafana/data';
 import type { DataFrame, DisplayValue, Field, ScopedVars, TimeRange } from '@grafana/data';
 import type { Dashboard, Options, Variable } from './dashboard';
 import type { Sources } from './query';
@@ -50,13 +50,15 @@ export const inTraceql: Quote = (values) => values.join('|');
 
 const REFERENCE = /\$(\w+)|\[\[(\w+)(?::(\w+))?\]\]|\$\{(\w+)((?:\.\w+|\[[^\]]*\])*)(?::([^}]+))?\}/g;
 
-export function replacer(chosen: Chosen[], range: TimeRange, dashboard: Dashboard): Replace {
+/** `ownTime`: for a panel with a time of its own. There Grafana 13 knows no `__url_time_range`, only `__from` and `__to`. */
+export function replacer(chosen: Chosen[], range: TimeRange, dashboard: Dashboard, ownTime = false): Replace {
   const inUrl = (c: Chosen) => c.url.map((v) => `var-${c.variable.name}=${encodeURIComponent(v)}`).join('&');
 
   const builtIn: Record<string, (format?: string) => string> = {
     __from: (f) => instant(range.from, f),
     __to: (f) => instant(range.to, f),
-    __url_time_range: () => `from=${encodeURIComponent(String(range.raw.from))}&to=${encodeURIComponent(String(range.raw.to))}`,
+    __url_time_range: () =>
+      ownTime ? '' : `from=${encodeURIComponent(String(range.raw.from))}&to=${encodeURIComponent(String(range.raw.to))}`,
     __all_variables: () => chosen.map(inUrl).join('&'),
     __dashboard: () => dashboard.title,
     __org: () => '1',
@@ -107,9 +109,10 @@ function fromRow(name: string, path: string, scoped?: ScopedVars): string | unde
       return other ? shown(other, kind) : '';
     }
     case '__field':
-      return steps[0] === 'labels' ? (field.labels?.[steps[1]] ?? '') : getFieldDisplayName(field, frame);
+      if (steps[0] === 'labels') return steps[1] ? (field.labels?.[steps[1]] ?? '') : formatLabels(field.labels ?? {}, '', true);
+      return steps[0] === 'name' ? field.name : getFieldDisplayName(field, frame);
     case '__series':
-      return frame.name ?? '';
+      return getFrameDisplayName(frame);
     case '__value':
       if (steps[0] !== 'time') return shown(field, steps[0] ?? 'raw');
       return String(frame.fields.find((f) => f.type === 'time')?.values[rowIndex ?? 0] ?? '');
@@ -152,7 +155,9 @@ export async function choose(dashboard: Dashboard, options: Options, range: Time
         break;
       }
       default:
-        throw new Error(`variable ${variable.name}: type ${variable.type} is not drawn; known are query, custom, constant, textbox, interval, datasource`);
+        throw new Error(
+          `variable ${variable.name}: type ${variable.type} is not drawn; known are query, custom, constant, textbox, interval, datasource`,
+        );
     }
   }
   return chosen;
@@ -175,22 +180,27 @@ function pick(variable: Variable, wanted: string[], choices: Choice[]): Chosen {
 }
 
 const choicesOfText = (text: string): Choice[] =>
-  text.split(/(?<!\\),/).filter((s) => s.trim()).map((s) => {
-    const [label, value] = s.trim().split(/\s+:\s+/);
-    return { text: label, value: value ?? label };
-  });
+  text
+    .split(/(?<!\\),/)
+    .filter((s) => s.trim())
+    .map((s) => {
+      const [label, value] = s.trim().split(/\s+:\s+/);
+      return { text: label, value: value ?? label };
+    });
 
 /** The variable's own regular expression keeps what it matches, or what its group captures. */
 function filtered(values: string[], regex: string): Choice[] {
   const unique = (list: Choice[]) => [...new Map(list.map((c) => [c.value, c])).values()];
   if (!regex) return unique(values.map((value) => ({ text: value, value })));
   const pattern = stringToJsRegex(regex);
-  return unique(values.flatMap((value) => {
-    const match = value.match(new RegExp(pattern.source, pattern.flags.replace('g', '')));
-    if (!match) return [];
-    const kept = match.groups?.value ?? match[1] ?? match[0];
-    return [{ text: match.groups?.text ?? kept, value: kept }];
-  }));
+  return unique(
+    values.flatMap((value) => {
+      const match = value.match(new RegExp(pattern.source, pattern.flags.replace('g', '')));
+      if (!match) return [];
+      const kept = match.groups?.value ?? match[1] ?? match[0];
+      return [{ text: match.groups?.text ?? kept, value: kept }];
+    }),
+  );
 }
 
 /** 0 as found; then by alphabet, number, alphabet without case, and in natural order, each up and down. */
