@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo test lint check-unit check-collector kill-test outage-test fuzz api-test bench deny parts
+.PHONY: help build demo test lint check-unit check-collector kill-test outage-test fuzz api-test pictures pictures-test bench deny parts
 
 # $(call with-parts,test): tells the commands after it where the real parts are.
 with-parts = parts=$$(scripts/real-parts.sh $(1)); eval "$$parts";
@@ -52,6 +52,12 @@ fuzz: ## mutated JUnit reports for ten minutes
 
 api-test: ## hold the API against its OpenAPI document, with Schemathesis from PyPI; EXAMPLES=30
 	@scripts/api-test.sh
+
+pictures: ## draw the dashboards from the running stack; PROMETHEUS=URL TEMPO=URL ARGS="--theme dark"
+	@$(call with-parts,test) scripts/pictures.sh --prometheus $${PROMETHEUS:-http://127.0.0.1:9090} --tempo $${TEMPO:-http://127.0.0.1:3200} $(ARGS) grafana/dashboards/*.json
+
+pictures-test: ## draw a dashboard from known answers, and read what it shows
+	@$(call with-parts,test) "$$CACHETSCOPE_TEST_NODE" --test scripts/pictures/test.js
 
 bench: ## JUnit XML in MB/s; 1,000 deployments a second, beside prometheus-blackbox-exporter
 	@$(call with-parts,bench) scripts/bench.sh
