@@ -6,7 +6,8 @@
 #   scripts/stack.sh test      the stack on a real Docker engine: built, started, asked, restarted,
 #                              taken down; some minutes, as root on Debian
 #
-# The parts come from scripts/real-parts.sh, by `stack-config` and `stack`.
+# The parts come from scripts/real-parts.sh (`test`, and for the second also `stack`), and
+# CACHETSCOPE_TEST_DAEMON is a built daemon, for the image.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -19,7 +20,7 @@ overlays=(deploy/compose/*.yaml)
 
 config() {
   local compose overlay json wrong
-  for compose in "$CACHETSCOPE_TEST_COMPOSE" "$CACHETSCOPE_TEST_COMPOSE1"; do
+  for compose in "$CACHETSCOPE_TEST_COMPOSE" ${CACHETSCOPE_TEST_COMPOSE1:+"$CACHETSCOPE_TEST_COMPOSE1"}; do
     for overlay in '' "${overlays[@]}"; do
       "$compose" -f docker-compose.yml ${overlay:+-f "$overlay"} --profile demo --profile logs config -q ||
         die "$("$compose" version --short) refuses docker-compose.yml${overlay:+ with $overlay}"
@@ -29,7 +30,7 @@ config() {
   json=$(COMPOSE_FILE=$(IFS=:; echo "docker-compose.yml:${overlays[*]}") \
     "$CACHETSCOPE_TEST_COMPOSE" --profile demo --profile logs config --format json)
   # Each line is a promise that is broken.
-  wrong=$(jq -r '.services | to_entries[] | .key as $name | .value |
+  wrong=$("$CACHETSCOPE_TEST_JQ" -r '.services | to_entries[] | .key as $name | .value |
     def promise(kept; $what): if kept then empty else "\($name): \($what)" end;
     promise(.read_only; "its own file system is writable"),
     promise(.cap_drop == ["ALL"]; "it keeps capabilities"),
@@ -49,7 +50,7 @@ $wrong"
   # One version of the collector: what the tests run is what the stack runs.
   local built pinned
   built=$(sed -n 's/^ *version: *//p' otel-collector/builder.yaml)
-  pinned=$(jq -r '.services.collector.image | split(":")[1]' <<<"$json")
+  pinned=$("$CACHETSCOPE_TEST_JQ" -r '.services.collector.image | split(":")[1]' <<<"$json")
   [ "$built" = "$pinned" ] ||
     die "docker-compose.yml runs collector $pinned, but otel-collector/builder.yaml builds $built for the tests"
 }
