@@ -207,7 +207,9 @@ held_closed() {
   local open
   open=$(ss -Hltn | awk '$4 !~ /^(127\.0\.0\.1|\[::1\]):/ {print $4}')
   [ -z "$open" ] || die "reachable beyond 127.0.0.1: $open"
-  say closed "no root, no capabilities, no new privileges, read-only, 127.0.0.1 only"
+  ! curl -sS -o /dev/null -D - -H 'Origin: http://elsewhere.example' http://127.0.0.1:9090/api/v1/status/buildinfo |
+    grep -qi '^access-control-allow-origin' || die "web pages of other origins may ask Prometheus"
+  say closed "no root, no capabilities, no new privileges, read-only, 127.0.0.1 only, no other origins"
 }
 
 held_data() {
@@ -289,7 +291,7 @@ held_down() {
 up() {
   compose=$1 compose_name="compose $("$1" version --short)" up_at=$SECONDS
   printf '\n== %s\n' "$compose_name"
-  "$compose" up -d >"$dir/up.log" 2>&1 || die "up: $(tail -n 20 "$dir/up.log")"
+  "$compose" up -d --build >"$dir/up.log" 2>&1 || die "up: $(tail -n 20 "$dir/up.log")"
 }
 
 began=$SECONDS
