@@ -59,7 +59,7 @@ api-test: ## hold the API against its OpenAPI document, with Schemathesis from P
 bench: ## JUnit XML in MB/s; 1,000 deployments a second, beside prometheus-blackbox-exporter
 	@$(call with-parts,bench) scripts/bench.sh
 
-stack-test: ## build and start the whole stack on a Docker engine of its own; root, Debian, minutes
+stack-test: ## build and start the whole stack on a Docker engine of its own; root, Debian 12, minutes
 	@cargo build --quiet
 	@$(call with-parts,test) $(call with-parts,stack) CACHETSCOPE_TEST_DAEMON=$${CACHETSCOPE_TEST_DAEMON:-$$PWD/target/debug/cachetscope} scripts/stack.sh test
 

@@ -162,8 +162,7 @@ services:
   loki: { pull_policy: never }
   grafana: { pull_policy: never }
 YAML
-export COMPOSE_FILE=docker-compose.yml:deploy/compose/secrets.yaml:$dir/test.yaml
-export COMPOSE_PROJECT_NAME=stack LOGS_EXPORTER=otlp_http/loki COMPOSE_PROFILES=demo,logs
+export COMPOSE_PROJECT_NAME=stack COMPOSE_FILE=docker-compose.yml:$dir/test.yaml
 
 # --- what is held ---------------------------------------------------------------
 get() { curl -sS --fail-with-body --max-time 10 "$@"; }
@@ -180,13 +179,32 @@ id() { "$compose" ps -q "$1"; }
 state() { "$docker" inspect -f "$1" "$(id "$2")"; }
 healthy() { [ "$(state '{{.State.Health.Status}}' "$1")" = healthy ]; }
 running() { [ "$(state '{{.State.Status}} {{.RestartCount}}' "$1")" = 'running 0' ]; }
-services=(cachetscope demo collector prometheus tempo loki grafana)
-
+# Health of those whose image can tell it; of the others, that they run and did not before in vain.
 held_up() {
-  local service
-  for service in cachetscope demo prometheus grafana; do within 120 "$service is healthy" healthy "$service"; done
+  local service how=() running=()
+  for service in $("$compose" config --services | sort); do
+    [ "$service" != volume-owners ] || continue
+    if [ "$(state '{{if .State.Health}}yes{{end}}' "$service")" = yes ]; then
+      within 120 "$service is healthy" healthy "$service"
+      how+=("$service")
+    else
+      running+=("$service")
+    fi
+    services+=("$service")
+  done
   for service in "${services[@]}"; do running "$service" || die "$service is $(state '{{json .State}}' "$service")"; done
-  say up "healthy: cachetscope, demo, prometheus, grafana (stand-in); running: collector, tempo, loki (stand-in)"
+  say up "$((SECONDS - up_at)) s: healthy: ${how[*]}; running: ${running[*]}"
+}
+
+# The first `docker compose up` of one who has done nothing else.
+held_plain() {
+  within 60 "the daemon's own metrics in Prometheus" at_least 'count({job="cachetscope"})' 1
+  within 60 "all rules have been evaluated without an error" rules_ok
+  [ "$(prometheus 'count(ALERTS{alertstate="firing"}) or vector(0)')" = 0 ] ||
+    die "alerts fire: $(get -G http://127.0.0.1:9090/api/v1/query -d 'query=ALERTS{alertstate="firing"}')"
+  [ "$(tell)" = 403 ] || die "an event is not refused, though nobody has a token: $(cat "$dir/last")"
+  [[ $(get http://127.0.0.1:8787/) = *cachetscope* ]] || die "the daemon's port shows no page"
+  say plain "no deployment, no token, no alert; the daemon's own metrics are there"
 }
 
 held_closed() {
@@ -233,11 +251,12 @@ held_page() {
   say pages "of the daemon and of the demo answer; Grafana's port leads to its container"
 }
 
-held_events() {
+tell() {
   local event='{"source":"stack-test","pipeline":"stack","run_id":"1","step":"up","result":"success","started":"2026-01-01T00:00:00Z","finished":"2026-01-01T00:00:01Z"}'
-  local answer
-  answer=$(curl -s -o "$dir/last" -w '%{http_code}' -H 'content-type: application/json' -d "$event" http://127.0.0.1:8787/api/v1/events)
-  [ "$answer" = 401 ] || die "an event without a token was answered $answer: $(cat "$dir/last")"
+  curl -s -o "$dir/last" -w '%{http_code}' -H 'content-type: application/json' -d "$event" http://127.0.0.1:8787/api/v1/events
+}
+held_events() {
+  [ "$(tell)" = 401 ] || die "an event without a token is not refused: $(cat "$dir/last")"
   "$CACHETSCOPE_TEST_DAEMON" record pipeline --result success --source stack-test --pipeline stack --run-id "$compose_name" \
     --daemon http://127.0.0.1:8787 --token-file "$dir/token" --state-dir "$dir/spool" --require-delivery >/dev/null ||
     die "an event with the token of the secret was not taken"
@@ -289,8 +308,8 @@ held_down() {
 }
 
 up() {
-  compose=$1 compose_name="compose $("$1" version --short)" up_at=$SECONDS
-  printf '\n== %s\n' "$compose_name"
+  compose=$1 compose_name="compose $("$1" version --short)" up_at=$SECONDS services=()
+  printf '\n== %s, profiles: %s\n' "$compose_name" "${COMPOSE_PROFILES:-none}"
   "$compose" up -d --build >"$dir/up.log" 2>&1 || die "up: $(tail -n 20 "$dir/up.log")"
 }
 
@@ -301,6 +320,13 @@ DOCKER_BUILDKIT=1 "$docker" build -q -f deploy/Dockerfile -t cachetscope-buildki
   die "BuildKit: $(tail -n 30 "$dir/build.log")"
 say build "BuildKit takes the same file"
 
+up "$CACHETSCOPE_TEST_COMPOSE"
+held_up
+held_plain
+held_down
+
+export COMPOSE_FILE=docker-compose.yml:deploy/compose/secrets.yaml:$dir/test.yaml
+export LOGS_EXPORTER=otlp_http/loki COMPOSE_PROFILES=demo,logs
 up "$CACHETSCOPE_TEST_COMPOSE"
 held_up
 held_closed

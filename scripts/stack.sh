@@ -4,7 +4,7 @@
 #   scripts/stack.sh config    both generations of compose take it, with each file that is laid over
 #                              it, and every service is as closed as the file's head says; seconds
 #   scripts/stack.sh test      the stack on a real Docker engine: built, started, asked, restarted,
-#                              taken down; some minutes, as root on Debian
+#                              taken down; some minutes, as root on Debian 12
 #
 # The parts come from scripts/real-parts.sh (`test`, and for the second also `stack`), and
 # CACHETSCOPE_TEST_DAEMON is a built daemon, for the image.
@@ -46,6 +46,11 @@ config() {
     ' <<<"$json")
   [ -z "$wrong" ] || die "docker-compose.yml breaks its promises:
 $wrong"
+
+  local version
+  version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+  [[ $json = *"\"image\": \"cachetscope:$version\""* ]] ||
+    die "docker-compose.yml does not name its image after version $version of Cargo.toml"
 
   # One version of the collector: what the tests run is what the stack runs.
   local built pinned
