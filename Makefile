@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo test lint check-unit check-collector kill-test outage-test fuzz api-test pictures pictures-test bench deny parts
+.PHONY: help build demo test lint check-unit check-collector check-compose kill-test outage-test stack-test fuzz api-test pictures pictures-test bench deny parts
 
 # $(call with-parts,test): tells the commands after it where the real parts are.
 with-parts = parts=$$(scripts/real-parts.sh $(1)); eval "$$parts";
@@ -19,7 +19,7 @@ build: ## build the daemon
 demo: ## everything in one process, with stand-in deployments; ARGS="--for 60s"
 	cargo run --release -- demo $(ARGS)
 
-test: parts lint check-collector ## get the real parts, lint, run all tests
+test: parts lint check-collector check-compose ## get the real parts, lint, run all tests
 	@$(call with-parts,test 2>/dev/null) $(call timed,test-build) cargo test --no-run --quiet; cargo test
 
 lint: check-unit ## format, clippy and documentation, all without a warning
@@ -41,6 +41,9 @@ check-collector: parts ## hold the collector's configurations against the collec
 	  "$$CACHETSCOPE_TEST_OTELCOL" validate --config "$$config" || { echo "in $$config" >&2; exit 1; }; \
 	done
 
+check-compose: parts ## hold docker-compose.yml against both generations of compose, and its promises
+	@$(call with-parts,test 2>/dev/null) $(call timed,compose) scripts/stack.sh config
+
 kill-test: ## kill -9 the daemon at 200 random moments
 	@$(call with-parts,test) CACHETSCOPE_KILLS=200 cargo test --test real kill -- --nocapture
 
@@ -61,6 +64,10 @@ pictures-test: ## draw a dashboard from known answers, and read what it shows
 
 bench: ## JUnit XML in MB/s; 1,000 deployments a second, beside prometheus-blackbox-exporter
 	@$(call with-parts,bench) scripts/bench.sh
+
+stack-test: ## build and start the whole stack on a Docker engine of its own; root, Debian 12, minutes
+	@cargo build --quiet
+	@$(call with-parts,test) $(call with-parts,stack) CACHETSCOPE_TEST_DAEMON=$${CACHETSCOPE_TEST_DAEMON:-$$PWD/target/debug/cachetscope} scripts/stack.sh test
 
 deny: ## licenses, sources and banned crates of all dependencies
 	@$(call with-parts,deny) "$$CACHETSCOPE_DENY" check bans licenses sources
