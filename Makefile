@@ -35,11 +35,17 @@ check-unit: ## hold the systemd unit against systemd-analyze, where that is
 	  words=$$(systemd-analyze verify "$$dir/cachetscope.service" 2>&1) && [ -z "$$words" ] || { echo "$$words" >&2; exit 1; }; \
 	else echo 'systemd-analyze is not there (Debian: systemd); deploy/cachetscope.service is not checked' >&2; fi
 
-check-collector: parts ## hold the collector's configurations against the collector
+check-collector: parts ## hold the configurations of collector, Prometheus and Tempo against them
 	@$(call with-parts,test 2>/dev/null) export {GRPC,HTTP,HEALTH}_ADDR=127.0.0.1:1 OUT_DIR=/tmp; \
-	$(call timed,collector-configs) for config in otel-collector/{test,collector}.yaml; do \
-	  "$$CACHETSCOPE_TEST_OTELCOL" validate --config "$$config" || { echo "in $$config" >&2; exit 1; }; \
-	done
+	check() { local words; words=$$("$${@:2}" 2>&1) || { printf '%s\nin %s\n' "$$words" "$$1" >&2; exit 1; }; }; \
+	$(call timed,stack-configs) { cd otel-collector; \
+	  check test.yaml "$$CACHETSCOPE_TEST_OTELCOL" validate --config test.yaml; \
+	  for logs in debug otlp_http/loki; do \
+	    LOGS_EXPORTER=$$logs check collector.yaml "$$CACHETSCOPE_TEST_OTELCOL" validate --config collector.yaml; \
+	  done; \
+	  check prometheus.yaml "$$CACHETSCOPE_TEST_PROMTOOL" check config prometheus.yaml; \
+	  check tempo.yaml "$$CACHETSCOPE_TEST_TEMPO" -config.file=tempo.yaml -config.expand-env=true -config.verify=true; \
+	}
 
 check-compose: parts ## hold docker-compose.yml against both generations of compose, and its promises
 	@$(call with-parts,test 2>/dev/null) $(call timed,compose) scripts/stack.sh config

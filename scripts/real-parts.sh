@@ -12,6 +12,8 @@
 # it took. A variable that is already set is believed:
 #
 #   CACHETSCOPE_TEST_OTELCOL    OpenTelemetry Collector, built from otel-collector/builder.yaml
+#   CACHETSCOPE_TEST_PROMETHEUS, _PROMTOOL, _TEMPO
+#                               built from the Go modules that otel-collector/parts/ pins
 #   CACHETSCOPE_TEST_PG_BIN     folder with PostgreSQL's initdb, pg_ctl and postgres;
 #                               scripts/postgres.sh starts and stops a server
 #   CACHETSCOPE_TEST_CHROMIUM   Chromium; as root it runs only with --no-sandbox
@@ -99,6 +101,35 @@ install Go 1.26 or later (https://go.dev/dl/), or set CACHETSCOPE_TEST_OTELCOL"
   fi
   exec {lock}>&-
 }
+
+# go_part FOLDER PROGRAM: PROGRAM is one of the tools in otel-collector/parts/FOLDER/go.mod.
+# go.sum there holds the hash of every module, so what is built is what was looked at.
+go_part() {
+  local manifest=otel-collector/parts/$1 hash dir
+  hash=$(cat "$manifest"/go.{mod,sum} | sha256sum)
+  dir=$parts/$1-${hash%% *}
+  found=$dir/$2
+  [ ! -x "$found" ] || return 0
+  command -v go >/dev/null || die "go is missing: $2 is built from its Go modules; \
+install Go 1.26.7 or later (https://go.dev/dl/), or set CACHETSCOPE_TEST_${2^^}"
+  mkdir -p "$dir"
+  exec {lock}>"$dir/lock"
+  flock "$lock" # as for the collector
+  if [ ! -x "$found" ]; then
+    say "building $1 (minutes, once)"
+    # Service discovery brings the SDK of every cloud; the stack uses files and http, which stay.
+    if ! GOFLAGS='' GOWORK=off CGO_ENABLED=0 go build -C "$manifest" -tags netgo,remove_all_sd -trimpath \
+      -ldflags '-s -w' -o "$dir/new/" tool >"$dir/build.log" 2>&1; then
+      tail -n 30 "$dir/build.log" >&2
+      die "$1 did not build; all of it is in $dir/build.log"
+    fi
+    mv "$dir"/new/* "$dir/" && rmdir "$dir/new"
+  fi
+  exec {lock}>&-
+}
+prometheus() { go_part prometheus prometheus; }
+promtool() { go_part prometheus promtool; }
+tempo() { go_part tempo tempo; }
 
 # Debian keeps initdb and pg_ctl out of PATH, by major version: the newest wins.
 find_postgresql() {
@@ -270,6 +301,9 @@ load_tools() {
 case ${1:-test} in
   test | bench)
     provide CACHETSCOPE_TEST_OTELCOL collector otelcol
+    provide CACHETSCOPE_TEST_PROMETHEUS prometheus prometheus
+    provide CACHETSCOPE_TEST_PROMTOOL promtool promtool
+    provide CACHETSCOPE_TEST_TEMPO tempo tempo
     provide CACHETSCOPE_TEST_PG_BIN postgresql postgresql
     provide CACHETSCOPE_TEST_CHROMIUM chromium chromium
     load_tools
