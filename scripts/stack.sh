@@ -52,12 +52,19 @@ $wrong"
   [[ $json = *"\"image\": \"cachetscope:$version\""* ]] ||
     die "docker-compose.yml does not name its image after version $version of Cargo.toml"
 
-  # One version of the collector: what the tests run is what the stack runs.
-  local built pinned
-  built=$(sed -n 's/^ *version: *//p' otel-collector/builder.yaml)
-  pinned=$("$CACHETSCOPE_TEST_JQ" -r '.services.collector.image | split(":")[1]' <<<"$json")
-  [ "$built" = "$pinned" ] ||
-    die "docker-compose.yml runs collector $pinned, but otel-collector/builder.yaml builds $built for the tests"
+  # What the tests run is what the stack runs. Prometheus 3.16.0 is the Go module v0.316.0; of Tempo,
+  # the modules end before the images do.
+  same_version collector otel/opentelemetry-collector-contrib \
+    "$(sed -n 's/^ *version: *//p' otel-collector/builder.yaml)"
+  same_version prometheus prom/prometheus \
+    "$(sed -nE 's|.*github.com/prometheus/prometheus v0\.([0-9])0?([0-9]+)\.([0-9]+).*|v\1.\2.\3|p' otel-collector/parts/prometheus/go.mod)"
+}
+
+# same_version SERVICE IMAGE VERSION
+same_version() {
+  local pinned
+  pinned=$("$CACHETSCOPE_TEST_JQ" -r --arg service "$1" '.services[$service].image' <<<"$json")
+  [ "$pinned" = "$2:$3" ] || die "docker-compose.yml runs $pinned, but the tests run version $3 of it"
 }
 
 # The engine gets namespaces of its own: its networks, firewall rules and mounts are seen by nobody
