@@ -72,6 +72,8 @@ metrics! {
         "How long the last run of a test suite on a branch took.";
     TEST_RUN_TIMESTAMP = "cachetscope.test.run.timestamp", "s", Kind::Gauge,
         "Unix time of the end of the last run of a test suite on a branch.";
+    TEST_RUN_SUCCESS = "cachetscope.test.run.success", "", Kind::Gauge,
+        "1 when the last run of a test suite on a branch came to its end and nothing in it failed, 0 when not.";
     DEPLOYMENT_DURATION = "cachetscope.deployment.duration", "s", Kind::Gauge,
         "How long the last deployment of a version took.";
     DEPLOYMENT_DELTA = "cachetscope.deployment.duration.delta.seconds", "s", Kind::Gauge,
