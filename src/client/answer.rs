@@ -17,7 +17,8 @@ const AFTER_MAX: Duration = Duration::from_secs(3_600);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// Committed, all but these: place within the request, and the daemon's words.
-    Taken { refused: Vec<(usize, String)> },
+    /// `differing` says another thing than what is kept under its identity, which stays.
+    Taken { refused: Vec<(usize, String)>, differing: Vec<usize> },
     /// The daemon does not take this request, and does not say which event it is about.
     Wrong { reason: String },
     /// Too large: split it.
@@ -31,8 +32,15 @@ pub(super) enum Answer {
 struct Body {
     accepted: Option<u64>,
     refused: Option<Vec<Refused>>,
+    #[serde(default)]
+    differing: Vec<Differing>,
     title: Option<String>,
     detail: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Differing {
+    index: usize,
 }
 
 #[derive(Deserialize)]
@@ -74,15 +82,18 @@ pub(super) fn judge(
         |reason: String, again: bool| Answer::Later { reason, after: after.map(|t| t.min(AFTER_MAX)), again };
     match status.as_u16() {
         200 | 202 | 207 | 400 | 422 => match document {
-            Some(Body { refused: Some(refused), .. }) if status.is_success() || !refused.is_empty() => {
+            Some(Body { refused: Some(refused), differing, .. })
+                if status.is_success() || !refused.is_empty() =>
+            {
                 if refused.iter().any(|one| one.index >= sent) {
                     return later(format!("{place} speaks of events that it was not sent"), false);
                 }
                 let words = |one: Refused| (one.index, one.words(secret));
-                Answer::Taken { refused: refused.into_iter().map(words).collect() }
+                let differing = differing.into_iter().map(|one| one.index).collect();
+                Answer::Taken { refused: refused.into_iter().map(words).collect(), differing }
             }
             Some(Body { accepted: Some(_), .. }) if status.is_success() => {
-                Answer::Taken { refused: Vec::new() }
+                Answer::Taken { refused: Vec::new(), differing: Vec::new() }
             }
             Some(_) if !status.is_success() => {
                 let reason = if said.is_empty() { answered } else { said };
@@ -148,7 +159,7 @@ mod tests {
 
     #[test]
     fn only_what_a_cachetscope_says_is_taken_for_an_acknowledgement() {
-        let none = Answer::Taken { refused: vec![] };
+        let none = Answer::Taken { refused: vec![], differing: vec![] };
         assert_eq!(judged(202, r#"{"accepted":2,"duplicates":0,"refused":[]}"#), none);
         assert_eq!(judged(200, r#"{"accepted":0,"duplicates":2,"refused":[]}"#), none);
         assert_eq!(judged(202, r#"{"accepted":2}"#), none);
@@ -163,7 +174,7 @@ mod tests {
             {"field":"finished","message":"is too late"},{"field":"db","message":"is missing"}]}]}"#;
         let refused = vec![(1, "finished is too late; db is missing".to_owned())];
         for status in [202, 207, 422] {
-            assert_eq!(judged(status, body), Answer::Taken { refused: refused.clone() });
+            assert_eq!(judged(status, body), Answer::Taken { refused: refused.clone(), differing: vec![] });
         }
         let strange = body.replace("\"index\":1", "\"index\":2");
         assert_eq!(

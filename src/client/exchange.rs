@@ -3,15 +3,12 @@
 
 use std::collections::VecDeque;
 use std::io::Write;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::HeaderValue;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
-use reqwest::redirect::Policy;
-use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
 use super::answer::{Answer, clean, judge};
@@ -19,6 +16,7 @@ use super::spool::{Name, Spool};
 use super::{CONNECT_MAX, ClientError};
 use crate::clock::Timestamp;
 use crate::exporter::backoff;
+use crate::http::{ordinary, roots_for};
 use crate::model::Secret;
 
 /// Events in one request at most.
@@ -30,9 +28,18 @@ const ANSWER_MAX: usize = 1 << 20;
 /// How often one request is made, where the daemon answers that it cannot now.
 const TRIES_MAX: u32 = 5;
 
-/// One event on its way; with its name where it is in the spool.
+/// What an event is known by while it is on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    /// Its file in the spool.
+    Kept(Name),
+    /// Its place among those of the call; it is in no spool.
+    Place(usize),
+}
+
+/// One event on its way.
 pub(super) struct Item {
-    pub name: Option<Name>,
+    pub key: Key,
     pub body: Vec<u8>,
 }
 
@@ -42,7 +49,7 @@ pub(super) struct Progress {
     /// Events that the daemon has committed.
     pub taken: u64,
     /// What it will never take, with its words.
-    pub refused: Vec<(Option<Name>, String)>,
+    pub refused: Vec<(Key, String)>,
     /// Why the rest was not sent.
     pub stopped: Option<String>,
     pub notes: Vec<String>,
@@ -50,7 +57,8 @@ pub(super) struct Progress {
 
 impl Progress {
     pub fn refusal(&self, name: &Name) -> Option<String> {
-        let found = self.refused.iter().find(|(refused, _)| refused.as_ref() == Some(name));
+        let found =
+            self.refused.iter().find(|(refused, _)| matches!(refused, Key::Kept(kept) if kept == name));
         found.map(|(_, words)| words.clone())
     }
 }
@@ -96,19 +104,26 @@ impl Exchange {
         let mut parts = VecDeque::from([batch]);
         while let Some(mut part) = parts.pop_front() {
             let mut refuse = |item: &Item, words: String| {
-                if let (Some((spool, now)), Some(name)) = (spool, &item.name) {
+                if let (Some((spool, now)), Key::Kept(name)) = (spool, &item.key) {
                     spool.set_aside(name, &words, now);
                 }
-                progress.refused.push((item.name.clone(), words));
+                progress.refused.push((item.key.clone(), words));
             };
             match self.patiently(&part, until).await {
-                Answer::Taken { refused } => {
+                Answer::Taken { refused, differing } => {
+                    if !differing.is_empty() {
+                        progress.notes.push(format!(
+                            "{} knew {} of these already, with another content; what was told first stays",
+                            self.place,
+                            differing.len()
+                        ));
+                    }
                     for (place, item) in part.iter().enumerate() {
                         if let Some((_, words)) = refused.iter().find(|(index, _)| *index == place) {
                             refuse(item, words.clone());
                             continue;
                         }
-                        if let (Some((spool, _)), Some(name)) = (spool, &item.name) {
+                        if let (Some((spool, _)), Key::Kept(name)) = (spool, &item.key) {
                             spool.remove(name);
                         }
                     }
@@ -131,6 +146,22 @@ impl Exchange {
             }
         }
         true
+    }
+
+    /// Sends events that are in no spool, in their order, until the deadline.
+    pub async fn carry_all(&self, bodies: Vec<Vec<u8>>, until: Instant, progress: &mut Progress) {
+        let items = bodies.into_iter().enumerate();
+        for batch in batches(items.map(|(place, body)| Item { key: Key::Place(place), body })) {
+            let sent = tokio::time::timeout_at(until.into(), self.carry(batch, None, until, progress)).await;
+            match sent {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(_) => {
+                    progress.stopped = Some(format!("{} did not answer in time", self.place));
+                    return;
+                }
+            }
+        }
     }
 
     /// One request, made again while the daemon has too much to do and there is time.
@@ -226,30 +257,13 @@ pub(super) fn batches(items: impl Iterator<Item = Item>) -> impl Iterator<Item =
     })
 }
 
-/// Redirects are not followed: a token goes to the address it was meant for, and nowhere else. Proxies
-/// of the environment are not used: only `config` reads it.
 fn http_client(url: &Url, place: &str) -> Result<reqwest::Client, ClientError> {
-    let mut roots = RootCertStore::empty();
-    if url.scheme() == "https" {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if roots.is_empty() {
-            return Err(ClientError::NoRoots { place: place.to_owned() });
-        }
+    let roots = roots_for(url);
+    if roots.is_empty() && url.scheme() == "https" {
+        return Err(ClientError::NoRoots { place: place.to_owned() });
     }
-    let failed = |problem: String| ClientError::Http(problem);
-    let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| failed(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .redirect(Policy::none())
-        .no_proxy()
-        .connect_timeout(CONNECT_MAX)
-        .user_agent(concat!("cachetscope/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|error| failed(error.to_string()))
+    let builder = ordinary(roots).map_err(|error| ClientError::Http(error.to_string()))?;
+    builder.connect_timeout(CONNECT_MAX).build().map_err(|error| ClientError::Http(error.to_string()))
 }
 
 /// An error with what is behind it. Libraries nest them and repeat each other.
@@ -271,7 +285,7 @@ mod tests {
     use super::*;
 
     fn item(bytes: usize) -> Item {
-        Item { name: None, body: vec![b'x'; bytes] }
+        Item { key: Key::Place(0), body: vec![b'x'; bytes] }
     }
 
     #[test]

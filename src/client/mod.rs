@@ -18,7 +18,7 @@ use url::Url;
 
 use crate::clock::{Clock, Timestamp};
 use crate::model::{Event, Secret};
-use exchange::{Exchange, Item, Progress};
+use exchange::{Exchange, Item, Key, Progress};
 pub use spool::{FILES_MAX, Kept, SPOOL_BYTES_MAX, SetAside, SpoolError};
 use spool::{Name, Spool};
 
@@ -109,6 +109,43 @@ pub enum ClientError {
     NoRoots { place: String },
     #[error("cannot make an HTTP client: {0}")]
     Http(String),
+    #[error("an event cannot be written as JSON: {0}")]
+    Event(String),
+}
+
+/// What became of events that were told without a spool.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Events that the daemon has committed.
+    pub taken: u64,
+    /// What it will never take: place among the events, and its words.
+    pub refused: Vec<(usize, String)>,
+    /// Why the rest was not sent, if it ended early.
+    pub stopped: Option<String>,
+}
+
+/// Tells events in their order and keeps none: for a caller that can come again with the same ones.
+///
+/// # Errors
+/// When there is no way to such a daemon; what goes wrong on the way is in [`Told`].
+pub async fn tell(
+    daemon: &Url,
+    token: Option<Secret>,
+    events: &[Event],
+    timeout: Duration,
+) -> Result<Told, ClientError> {
+    let exchange = Exchange::new(daemon, token)?;
+    let bodies: Result<Vec<Vec<u8>>, _> = events.iter().map(serde_json::to_vec).collect();
+    let bodies = bodies.map_err(|error| ClientError::Event(error.to_string()))?;
+    let until = Instant::now() + timeout;
+    let mut progress = Progress::default();
+    exchange.carry_all(bodies, until, &mut progress).await;
+    let place = |(key, words)| match key {
+        Key::Place(place) => Some((place, words)),
+        Key::Kept(_) => None,
+    };
+    let refused = progress.refused.into_iter().filter_map(place).collect();
+    Ok(Told { taken: progress.taken, refused, stopped: progress.stopped })
 }
 
 /// A way to one daemon, with a spool.
@@ -147,7 +184,7 @@ impl Client {
         let Ok(body) = serde_json::to_vec(event) else { return };
         let until = Instant::now() + NOTICE_MAX;
         let mut progress = Progress::default();
-        let told = self.exchange.carry(vec![Item { name: None, body }], None, until, &mut progress);
+        let told = self.exchange.carry(vec![Item { key: Key::Place(0), body }], None, until, &mut progress);
         if tokio::time::timeout(NOTICE_MAX, told).await.is_err() || progress.taken == 0 {
             tracing::debug!(reason = ?progress.stopped, "the daemon was not told that this has begun");
         }
@@ -199,9 +236,9 @@ impl Client {
             Delivery::Refused { place: self.exchange.place.clone(), refusals }
         };
         let earlier = progress.taken.saturating_sub(taken);
-        let is_own = |name: &Option<Name>| name.as_ref().is_some_and(|name| own.contains(name));
+        let is_own = |key: &Key| matches!(key, Key::Kept(name) if own.contains(name));
         let mut notes = progress.notes;
-        notes.extend(progress.refused.iter().filter(|(name, _)| !is_own(name)).map(|(_, words)| {
+        notes.extend(progress.refused.iter().filter(|(key, _)| !is_own(key)).map(|(_, words)| {
             format!("{} refused an event of an earlier call for good: {words}", self.exchange.place)
         }));
         Report { delivery, earlier, notes }
@@ -216,23 +253,16 @@ impl Client {
         mut progress: Progress,
     ) -> Report {
         let (all, before) = (bodies.len() as u64, progress.taken);
-        let items = bodies.into_iter().map(|body| Item { name: None, body });
-        for batch in exchange::batches(items) {
-            let stop =
-                tokio::time::timeout_at(until.into(), self.exchange.carry(batch, None, until, &mut progress));
-            if !matches!(stop.await, Ok(true)) {
-                break;
-            }
-        }
+        self.exchange.carry_all(bodies, until, &mut progress).await;
         let refusals: Vec<String> = progress
             .refused
             .iter()
-            .filter(|(name, _)| name.is_none())
+            .filter(|(key, _)| matches!(key, Key::Place(_)))
             .map(|(_, words)| words.clone())
             .collect();
         let mut notes = progress.notes;
         let delivery = if progress.taken - before + (refusals.len() as u64) < all {
-            let reason = progress.stopped.unwrap_or_else(|| "the daemon did not answer in time".to_owned());
+            let reason = progress.stopped.unwrap_or_default();
             Delivery::Lost { reason: format!("{unkept}; {reason}") }
         } else {
             notes.push(format!("the spool cannot be used, so this was delivered past it: {unkept}"));
@@ -311,7 +341,7 @@ impl Client {
         let now: Timestamp = self.clock.now();
         let mut unreadable = Vec::new();
         let items = names.into_iter().filter_map(|name| match spool.read(&name) {
-            Ok(body) => body.map(|body| Item { name: Some(name), body }),
+            Ok(body) => body.map(|body| Item { key: Key::Kept(name), body }),
             Err(error) => {
                 // It would stand in the way for ever.
                 let words =

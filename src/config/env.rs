@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::model::Secret;
+
 /// A snapshot of environment variables. Its `Debug` shows names only, since values may be secrets.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Env(BTreeMap<String, String>);
@@ -18,6 +20,21 @@ impl Env {
     /// The value; an empty one counts as unset, as most tools have it.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.trim().is_empty())
+    }
+}
+
+/// What the name of a variable ends with whose value is a secret.
+const SECRET_NAMES: [&str; 8] =
+    ["TOKEN", "PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "_KEY", "_PWD", "CREDENTIALS"];
+/// A shorter value is no secret but a part of half the words.
+const SECRET_MIN: usize = 6;
+
+impl Env {
+    /// Values of variables that are secret by their names, to be masked wherever they turn up.
+    pub fn secrets(&self) -> impl Iterator<Item = Secret> + '_ {
+        let is_secret = |name: &str| SECRET_NAMES.iter().any(|end| name.to_ascii_uppercase().ends_with(end));
+        let named = self.0.iter().filter(move |(name, value)| is_secret(name) && value.len() >= SECRET_MIN);
+        named.map(|(_, value)| Secret::new(value))
     }
 }
 
@@ -43,6 +60,18 @@ mod tests {
         assert_eq!(format!("{env:?}"), r#"{"EMPTY", "TOKEN"}"#);
         assert_eq!(env.get("TOKEN"), Some("hunter2"));
         assert_eq!(env.get("EMPTY"), None);
+    }
+
+    #[test]
+    fn secrets_are_known_by_their_names() {
+        let env = Env::from_iter([
+            ("CACHET_TOKEN", "hunter2-long"),
+            ("db_password", "hunter3-long"),
+            ("SHORT_KEY", "abc"),
+            ("OLDPWD", "/home/somebody"),
+        ]);
+        let secrets: Vec<String> = env.secrets().map(|secret| secret.reveal().to_owned()).collect();
+        assert_eq!(secrets, ["hunter2-long", "hunter3-long"]);
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! OTLP/HTTP with protobuf (OTLP specification 1.x, 'OTLP/HTTP').
 
 use std::io::Write;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -10,12 +9,12 @@ use flate2::write::GzEncoder;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 use reqwest::{Client, Response};
-use rustls::ClientConfig;
 
 use super::answer::{ANSWER_MAX, Words, accepted, at_most_an_hour, retry, status_message};
 use super::settings::{Compression, Target};
 use super::transport::{Delivery, TransportError, Trouble, roots};
 use crate::clock::{Clock, Timestamp};
+use crate::http::ordinary;
 
 const PROTOBUF: &str = "application/x-protobuf";
 
@@ -27,24 +26,10 @@ const IDLE_MAX: Duration = Duration::from_secs(30);
 /// (a megabyte takes about 10 ms).
 const COMPRESSED_IN_PLACE_MAX: usize = 32 * 1024;
 
-/// Redirects are not followed: a POST that lands elsewhere is not a delivery. Proxies of the
-/// environment are not used: only `config` reads it.
 pub(super) fn client(target: &Target, place: &str) -> Result<Client, TransportError> {
     let failed = |problem: String| TransportError::Client { endpoint: place.to_owned(), problem };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| failed(error.to_string()))?
-        .with_root_certificates(roots(target, place)?)
-        .with_no_client_auth();
-    Client::builder()
-        .tls_backend_preconfigured(tls)
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .pool_idle_timeout(IDLE_MAX)
-        .user_agent(concat!("cachetscope/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|error| failed(error.to_string()))
+    let builder = ordinary(roots(target, place)?).map_err(|error| failed(error.to_string()))?;
+    builder.pool_idle_timeout(IDLE_MAX).build().map_err(|error| failed(error.to_string()))
 }
 
 pub(super) async fn send(

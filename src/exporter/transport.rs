@@ -18,6 +18,7 @@ use super::over_grpc::GrpcChannel;
 use super::over_http;
 use super::settings::{Protocol, Settings, Target};
 use crate::clock::Clock;
+use crate::http::roots_for;
 use crate::otlp::Signal;
 
 /// What became of a request.
@@ -193,18 +194,15 @@ fn place(target: &Target) -> String {
 /// The certificates to trust: those of the settings, or else the system's. None for plain HTTP.
 pub(super) fn roots(target: &Target, place: &str) -> Result<RootCertStore, TransportError> {
     let endpoint = || place.to_owned();
-    let mut roots = RootCertStore::empty();
-    if target.endpoint.scheme() != "https" {
-        return Ok(roots);
-    }
-    let Some(pem) = &target.certificate else {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        return if roots.is_empty() {
+    let Some(pem) = target.certificate.as_ref().filter(|_| target.endpoint.scheme() == "https") else {
+        let roots = roots_for(&target.endpoint);
+        return if roots.is_empty() && target.endpoint.scheme() == "https" {
             Err(TransportError::NoRoots { endpoint: endpoint() })
         } else {
             Ok(roots)
         };
     };
+    let mut roots = RootCertStore::empty();
     let bad = |problem: String| TransportError::Certificate { endpoint: endpoint(), problem };
     for certificate in CertificateDer::pem_slice_iter(pem) {
         let certificate = certificate.map_err(|error| bad(error.to_string()))?;

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{first_of, growth, median};
 use crate::clock::Timestamp;
-use crate::model::{CaseStatus, Counts, EventRow, Mark, ResultRow, TraceParent};
+use crate::model::{CaseStatus, CiResult, Counts, EventRow, Mark, ResultRow, TraceParent};
 
 /// So many passes in a row, and a case counts as mended.
 const PASSES_CLEAR: usize = 5;
@@ -75,7 +75,7 @@ pub struct TestRun {
     pub counts: Counts,
     /// Not all of it is known: it was ended, or its report is cut off.
     pub aborted: bool,
-    pub result: Option<crate::model::CiResult>,
+    pub result: Option<CiResult>,
     pub pipeline: String,
     pub run: String,
     pub commit: Option<String>,
@@ -84,6 +84,14 @@ pub struct TestRun {
     /// Why it was ended, and the last test that had started.
     pub ended_for: Option<String>,
     pub last_test: Option<String>,
+}
+
+impl TestRun {
+    /// It came to its end, and nothing in it failed. A run that hung has no failed case and has not
+    /// succeeded.
+    pub fn succeeded(&self) -> bool {
+        !self.aborted && !self.result.is_some_and(CiResult::is_bad) && self.counts.bad() == 0
+    }
 }
 
 /// A case that failed.
@@ -319,7 +327,7 @@ fn slower(rows: &[&EventRow], timed: &HashMap<i64, Vec<ResultRow>>) -> Vec<Slowe
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{CiResult, Event, Tests};
+    use crate::model::{Event, Tests};
 
     /// A run of suite `unit`: branch, commit, and each case's status by a letter (`.` not run).
     fn history(runs: &[(&str, &str, &str)]) -> SuiteHistory {
@@ -361,6 +369,17 @@ mod tests {
 
     fn titles(notes: &[CaseNote]) -> Vec<(&str, usize)> {
         notes.iter().map(|note| (note.title.as_str(), note.runs)).collect()
+    }
+
+    #[test]
+    fn a_run_that_was_ended_has_not_succeeded_though_no_case_failed() {
+        let passed = history(&[("3.x", "a", "pp")]).runs.remove(0);
+        let ended = |result| TestRun { result: Some(result), ..passed.clone() };
+        assert!(passed.succeeded() && ended(CiResult::Skip).succeeded());
+        assert!(!ended(CiResult::Timeout).succeeded() && !ended(CiResult::Cancellation).succeeded());
+        assert!(!TestRun { aborted: true, ..passed.clone() }.succeeded());
+        let failed = Counts { fail: 1, ..passed.counts.clone() };
+        assert!(!TestRun { counts: failed, ..passed.clone() }.succeeded(), "its tool exits 0 all the same");
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod body;
 mod connect;
 mod dns;
 mod exchange;
+mod ordinary;
 mod redirect;
 mod session;
 mod stopwatch;
@@ -31,6 +32,7 @@ use crate::model::{Deployment, ErrorType, Method, Phases, Redirects, Tls};
 
 pub use hyper::HeaderMap;
 pub use hyper::header::{HeaderName, HeaderValue};
+pub use ordinary::{ordinary, roots_for};
 pub use session::Session;
 
 /// What all sessions share; cheap to clone. CA files are read once in its life.

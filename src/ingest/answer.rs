@@ -4,10 +4,10 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{IntoResponses, ToSchema};
 
 use super::identity::Identity;
-use super::problem::Problem;
+use super::problem::{Document, Problem, Refused};
 use crate::model::Refusal;
 
 /// What became of the events of a request; what is counted here is on the disk.
@@ -23,6 +23,42 @@ pub(super) struct Taken {
     pub differing: Vec<Named>,
     /// Those that cannot be kept, and why.
     pub refused: Vec<RefusedEvent>,
+}
+
+/// What each way to tell events may answer, for the OpenAPI document.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only described, never made")]
+pub(super) enum Answers {
+    /// All were known already
+    #[response(status = 200)]
+    Known(Taken),
+    /// Kept
+    #[response(status = 202)]
+    Kept(Taken),
+    /// The request cannot be read
+    #[response(status = 400, content_type = "application/problem+json")]
+    BadRequest(Document),
+    /// No token, or not one of the daemon's
+    #[response(status = 401, content_type = "application/problem+json")]
+    Unknown(Document),
+    /// The token does not cover this
+    #[response(status = 403, content_type = "application/problem+json")]
+    Forbidden(Document),
+    /// The body came too slowly
+    #[response(status = 408, content_type = "application/problem+json")]
+    Slow(Document),
+    /// The body is too large
+    #[response(status = 413, content_type = "application/problem+json")]
+    TooLarge(Document),
+    /// The body is of another type or coding
+    #[response(status = 415, content_type = "application/problem+json")]
+    MediaType(Document),
+    /// Some events were refused; the others are kept
+    #[response(status = 422, content_type = "application/problem+json")]
+    Refused(Refused),
+    /// Not now: come again after `Retry-After`
+    #[response(status = 503, content_type = "application/problem+json")]
+    Busy(Document),
 }
 
 /// An event of the request.

@@ -107,7 +107,9 @@ pub(super) fn is_gzip(headers: &HeaderMap) -> Result<bool, Problem> {
 }
 
 pub(super) fn too_large() -> Problem {
-    Problem::TooLarge(format!("the body is larger than {BODY_MAX} bytes, decompressed; send it in parts"))
+    Problem::TooLarge(format!(
+        "the body is larger than {BODY_MAX} bytes, decompressed; send several requests, and a large test run as JUnit XML to /api/v1/events/junit"
+    ))
 }
 
 /// A body as it came.

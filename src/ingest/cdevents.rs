@@ -30,13 +30,13 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 use super::App;
-use super::answer::{RefusedEvent, Taken};
+use super::answer::{Answers, RefusedEvent, Taken};
 use super::auth::Bearer;
 use super::body::{Sent, media_type};
 use super::cloudevents::{CloudEvent, Mode, short};
 use super::identity::Identity;
 use super::parse::{Judged, judge, read};
-use super::problem::{Document, Problem, Refused};
+use super::problem::Problem;
 use super::take::{apart, take};
 use crate::clock::Timestamp;
 use crate::model::{Case, CaseStatus, CiResult, Deploy, Event, Refusal, Task, Tests};
@@ -54,17 +54,7 @@ const UNNAMED: &str = "cdevents";
         (Vec<Value> = "application/cloudevents-batch+json"),
         (Value = "application/json")
     )),
-    responses(
-    (status = 200, description = "All were known already", body = Taken),
-    (status = 202, description = "Kept", body = Taken),
-    (status = 400, body = Document, content_type = "application/problem+json"),
-    (status = 401, body = Document, content_type = "application/problem+json"),
-    (status = 403, body = Document, content_type = "application/problem+json"),
-    (status = 408, body = Document, content_type = "application/problem+json"),
-    (status = 413, body = Document, content_type = "application/problem+json"),
-    (status = 415, body = Document, content_type = "application/problem+json"),
-    (status = 422, body = Refused, content_type = "application/problem+json"),
-    (status = 503, body = Document, content_type = "application/problem+json")))]
+    responses(Answers))]
 pub(super) async fn post(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Response {
     let admitted = match app.admit(&headers).await {
         Ok(bearer) => Mode::of(&headers, &media_type(&headers)).map(|mode| (bearer, mode)),

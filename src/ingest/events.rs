@@ -9,11 +9,11 @@ use axum::response::Response;
 use utoipa::ToSchema;
 
 use super::App;
-use super::answer::Taken;
+use super::answer::{Answers, Taken};
 use super::auth::Bearer;
 use super::body::{Sent, media_type};
 use super::parse::events;
-use super::problem::{Document, Problem, Refused};
+use super::problem::Problem;
 use super::take::{apart, take};
 use crate::model::Event;
 
@@ -31,17 +31,7 @@ pub(super) enum Batch {
 /// Takes events in: one, a list of them, or `{"events": […]}`; at most 1,000, and 32 MiB
 /// decompressed. Answers when they are on the disk. Telling an event again is safe. Each event is
 /// judged on its own: with 422 the valid ones are kept all the same.
-#[utoipa::path(post, path = "/api/v1/events", request_body = Batch, security((), ("token" = [])), responses(
-    (status = 200, description = "All were known already", body = Taken),
-    (status = 202, description = "Kept", body = Taken),
-    (status = 400, body = Document, content_type = "application/problem+json"),
-    (status = 401, body = Document, content_type = "application/problem+json"),
-    (status = 403, body = Document, content_type = "application/problem+json"),
-    (status = 408, body = Document, content_type = "application/problem+json"),
-    (status = 413, body = Document, content_type = "application/problem+json"),
-    (status = 415, body = Document, content_type = "application/problem+json"),
-    (status = 422, body = Refused, content_type = "application/problem+json"),
-    (status = 503, body = Document, content_type = "application/problem+json")))]
+#[utoipa::path(post, path = "/api/v1/events", request_body = Batch, security((), ("token" = [])), responses(Answers))]
 pub(super) async fn post(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Response {
     let taken = match app.admit(&headers).await.and_then(|bearer| json(&headers).map(|()| bearer)) {
         Ok(bearer) => receive(&app, &bearer, &headers, body).await,

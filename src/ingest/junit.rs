@@ -28,11 +28,11 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use utoipa::{IntoParams, ToSchema};
 
 use super::App;
-use super::answer::Taken;
+use super::answer::{Answers, Taken};
 use super::auth::Bearer;
 use super::body::{drain, is_gzip, media_type};
 use super::parse::{judge, read};
-use super::problem::{Document, Problem, Refused};
+use super::problem::Problem;
 use super::take::take;
 use crate::clock::Timestamp;
 use crate::junit::{JunitError, gather};
@@ -106,17 +106,7 @@ pub(super) struct Report(Vec<u8>);
 /// Takes a JUnit XML report in as a run of tests: the report is the body (gzip allowed, 1 GiB at most
 /// decompressed; no multipart). One that is cut off is kept with what it held, marked `aborted`.
 #[utoipa::path(post, path = "/api/v1/events/junit", params(Parameters), security((), ("token" = [])),
-    request_body(content((Report = "application/xml"), (Report = "text/xml"))), responses(
-    (status = 200, description = "It was known already", body = Taken),
-    (status = 202, description = "Kept", body = Taken),
-    (status = 400, body = Document, content_type = "application/problem+json"),
-    (status = 401, body = Document, content_type = "application/problem+json"),
-    (status = 403, body = Document, content_type = "application/problem+json"),
-    (status = 408, body = Document, content_type = "application/problem+json"),
-    (status = 413, body = Document, content_type = "application/problem+json"),
-    (status = 415, body = Document, content_type = "application/problem+json"),
-    (status = 422, body = Refused, content_type = "application/problem+json"),
-    (status = 503, body = Document, content_type = "application/problem+json")))]
+    request_body(content((Report = "application/xml"), (Report = "text/xml"))), responses(Answers))]
 pub(super) async fn post(
     State(app): State<Arc<App>>,
     query: Result<Query<Parameters>, QueryRejection>,

@@ -3,10 +3,14 @@
 use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 
-use super::{cdevents, events, junit, read};
+use super::{answer, cdevents, events, junit, problem, read};
 
 #[derive(OpenApi)]
-#[openapi(paths(events::post, cdevents::post, junit::post, read::events, read::runs), modifiers(&Bearer))]
+#[openapi(
+    paths(events::post, cdevents::post, junit::post, read::events, read::runs),
+    components(schemas(answer::Taken, problem::Document, problem::Refused)),
+    modifiers(&Bearer)
+)]
 struct Document;
 
 /// A token of the tokens file; none is needed where the daemon listens on loopback without one.

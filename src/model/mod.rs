@@ -23,7 +23,7 @@ pub use event::{
 };
 pub use ids::{RoundId, SpanId, TraceId};
 pub use origin::is_own_origin;
-pub use sample::{Attempt, ErrorType, Outcome, Phase, Phases, Round, Run, Sample};
+pub use sample::{Attempt, ErrorType, Outcome, Phase, Phases, Round, Run, SAMPLES_MIN, Sample, median_tells};
 pub use schedule::{Schedule, ScheduleError};
 pub use suite::{
     Budget, Capture, Check, Expected, JsonKind, Method, Redirects, Request, StatusSet, Suite, Variant,

@@ -14,6 +14,15 @@ use super::ids::{RoundId, SpanId, TraceId};
 use super::suite::Request;
 use crate::clock::Timestamp;
 
+/// Medians of fewer samples than this answer no question yet.
+pub const SAMPLES_MIN: u64 = 10;
+
+/// Whether a median of so many samples may stand for a request: there are enough of them, and not
+/// more than a tenth failed, since an error page is quick.
+pub const fn median_tells(samples: u64, failures: u64) -> bool {
+    samples >= SAMPLES_MIN && failures * 10 <= samples
+}
+
 /// How a sample, a run or a round went; ordered from best to worst, so the outcome of a whole is
 /// the maximum of its parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

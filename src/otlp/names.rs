@@ -65,13 +65,15 @@ metrics! {
     TARGET_INFO = "cachetscope.target.info", "", Kind::Gauge,
         "Always 1; what is known about the deployment is in the attributes.";
     REQUEST_MEDIAN = "cachetscope.request.median", "s", Kind::Gauge,
-        "Median duration of a request's first attempts over the last hour.";
+        "Median duration of a request's first attempts over the last hour; absent with fewer than 10 samples, or when more than a tenth failed.";
     TEST_CASES = "cachetscope.test.cases", "{test_case}", Kind::Gauge,
         "Cases of the last run of a test suite on a branch, by status; flaky and new_failure are counted besides.";
     TEST_RUN_DURATION = "cachetscope.test.run.duration", "s", Kind::Gauge,
         "How long the last run of a test suite on a branch took.";
     TEST_RUN_TIMESTAMP = "cachetscope.test.run.timestamp", "s", Kind::Gauge,
         "Unix time of the end of the last run of a test suite on a branch.";
+    TEST_RUN_SUCCESS = "cachetscope.test.run.success", "", Kind::Gauge,
+        "1 when the last run of a test suite on a branch came to its end and nothing in it failed, 0 when not.";
     DEPLOYMENT_DURATION = "cachetscope.deployment.duration", "s", Kind::Gauge,
         "How long the last deployment of a version took.";
     DEPLOYMENT_DELTA = "cachetscope.deployment.duration.delta.seconds", "s", Kind::Gauge,

@@ -8,9 +8,9 @@ use utoipa::ToSchema;
 
 use super::ci;
 use super::format::{Count, Ns, Percent, Time};
-use super::requests::{FACTOR_MIN, RequestTable, SAMPLES_MIN, ratio};
+use super::requests::{FACTOR_MIN, RequestTable, ratio};
 use crate::history::History;
-use crate::model::Flavour;
+use crate::model::{Flavour, SAMPLES_MIN};
 
 /// One of the five questions, with its answer in words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -31,11 +31,26 @@ const REFUSED_MAX: u32 = 200;
 /// How long a store may take to answer before it counts as not ready.
 const READY_WITHIN: Duration = Duration::from_secs(3);
 
+#[derive(Deserialize, IntoParams)]
+pub struct OverviewQuery {
+    /// With everything that was told before this request. Otherwise it may be some seconds old.
+    #[serde(default)]
+    fresh: bool,
+}
+
 /// Everything the page shows.
-#[utoipa::path(get, path = "/api/v1/overview", responses(
-    (status = 200, body = Overview), (status = 503, body = Document, content_type = "application/problem+json")))]
-pub async fn overview(State(app): State<Arc<App>>) -> Result<Response, Problem> {
-    Ok(Json::<&Overview>(&*app.board.overview().await?).into_response())
+#[utoipa::path(get, path = "/api/v1/overview", params(OverviewQuery), responses(
+    (status = 200, body = Overview),
+    (status = 400, body = Document, content_type = "application/problem+json"),
+    (status = 503, body = Document, content_type = "application/problem+json")))]
+pub async fn overview(
+    State(app): State<Arc<App>>,
+    query: Result<Query<OverviewQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(OverviewQuery { fresh }) = query.map_err(|e| Problem::BadRequest(e.body_text()))?;
+    let board = &app.board;
+    let overview = if fresh { board.fresh().await? } else { board.overview().await? };
+    Ok(Json::<&Overview>(&*overview).into_response())
 }
 
 /// Every deployment as it stands, latest version first.

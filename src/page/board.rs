@@ -107,6 +107,15 @@ impl Board {
         Ok(overview)
     }
 
+    /// What is true now, with all that was told before this call.
+    pub async fn fresh(&self) -> Result<Arc<Overview>, StoreError> {
+        let mut cache = self.cached.lock().await;
+        cache.overview = None;
+        cache.past.catch_up(self.clock.now()).await?;
+        drop(cache);
+        self.overview().await
+    }
+
     /// Forgets what was read, since it was just changed.
     pub async fn forget(&self) {
         self.cached.lock().await.overview = None;

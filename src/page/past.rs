@@ -41,6 +41,21 @@ impl Past {
         Past { changes: store.events_changed(), store, known: None, reading: None }
     }
 
+    /// Waits until all that was told before this call is known.
+    pub async fn catch_up(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let changes = *self.changes.borrow();
+        loop {
+            if self.known.as_ref().is_some_and(|known| known.changes >= changes) {
+                return Ok(());
+            }
+            let reading =
+                self.reading.get_or_insert_with(|| read(self.store.clone(), *self.changes.borrow(), now));
+            let read = reading.await;
+            self.reading = None;
+            self.known = Some(read.map_err(|_| StoreError::Closed)??);
+        }
+    }
+
     /// Begins to read when that is due.
     pub fn renew(&mut self, now: Timestamp) {
         let changes = *self.changes.borrow();
@@ -53,12 +68,7 @@ impl Past {
         if !due || self.reading.is_some() {
             return;
         }
-        let store = self.store.clone();
-        self.reading = Some(tokio::spawn(async move {
-            let started = Instant::now();
-            let history = Arc::new(History::read(&store, now).await?);
-            Ok(Known { history, changes, at: now, cost: started.elapsed() })
-        }));
+        self.reading = Some(read(self.store.clone(), changes, now));
     }
 
     /// The newest that is known. The first time it waits, however long reading takes.
@@ -75,6 +85,14 @@ impl Past {
         }
         self.known.as_ref().map(|known| known.history.clone()).ok_or(StoreError::Closed)
     }
+}
+
+fn read(store: Store, changes: u64, now: Timestamp) -> JoinHandle<Result<Known, StoreError>> {
+    tokio::spawn(async move {
+        let started = Instant::now();
+        let history = Arc::new(History::read(&store, now).await?);
+        Ok(Known { history, changes, at: now, cost: started.elapsed() })
+    })
 }
 
 #[cfg(test)]

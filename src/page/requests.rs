@@ -7,11 +7,9 @@ use utoipa::ToSchema;
 
 use super::board::Probed;
 use super::format::{Count, Ns};
-use crate::model::Flavour;
+use crate::model::{Flavour, median_tells};
 use crate::store::RequestTimes;
 
-/// Medians of fewer samples than this answer no question yet.
-pub const SAMPLES_MIN: u64 = 10;
 /// The slowest of a row stands out when it takes this much longer than the fastest.
 pub const FACTOR_MIN: f64 = 1.1;
 
@@ -61,7 +59,7 @@ impl RequestCell {
     /// The median, when it may be compared: enough samples, and hardly any of them an error page.
     pub fn comparable(&self) -> Option<u64> {
         let (samples, failures) = (self.samples.0, self.failures.0);
-        self.median_ns.filter(|_| samples >= SAMPLES_MIN && failures * 10 <= samples).map(|ns| ns.0)
+        self.median_ns.filter(|_| median_tells(samples, failures)).map(|ns| ns.0)
     }
 }
 

@@ -56,6 +56,7 @@ impl Gauges {
         cases(names::STATUS_NEW_FAILURE, suite.newly_failing.len() as u64);
         self.maybe(&names::TEST_RUN_DURATION, &attributes, last.seconds);
         self.add(&names::TEST_RUN_TIMESTAMP, &attributes, unix_seconds(last.at));
+        self.add(&names::TEST_RUN_SUCCESS, &attributes, i64::from(last.succeeded()));
     }
 
     fn deployed(&mut self, deployed: &Deployed) {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::clock::{Clock, Timestamp};
 use crate::exporter::Exporter;
 use crate::history::History;
-use crate::model::{Flavour, Version};
+use crate::model::{Flavour, Version, median_tells};
 use crate::otlp::names::{Kind, Metric};
 use crate::otlp::{Attributes, Encoded, Exemplar, HistogramPoint, MetricBatch, Number, Resource, names};
 use crate::store::{Change, DeploymentRow, Entry, Lane, LaneStatus, RunRow, Series, Store, StoreError};
@@ -226,7 +226,8 @@ impl Publisher {
         for deployment in deployments.iter().filter(|d| d.retired.is_none()) {
             let since = now.minus(MEDIAN_WINDOW);
             let times = self.store.request_times(deployment.key, since, MEDIAN_SAMPLES_MAX).await?;
-            let seconds = times.into_iter().filter_map(|t| Some((t.request, t.median_ns? as f64 / 1e9)));
+            let tells = times.into_iter().filter(|t| median_tells(t.samples.into(), t.failures.into()));
+            let seconds = tells.filter_map(|t| Some((t.request, t.median_ns? as f64 / 1e9)));
             let seconds: Vec<_> = seconds.collect();
             if !seconds.is_empty() {
                 medians.insert(deployment.key, seconds);

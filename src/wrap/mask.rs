@@ -23,9 +23,28 @@ fn pattern(text: &str) -> Regex {
 /// `--password=…`, `FOO_TOKEN='…'`, also within a shell's script.
 static ASSIGNED: LazyLock<Regex> =
     LazyLock::new(|| pattern(&format!(r#"(?i)((?:{NAME})=)("[^"]*"|'[^']*'|[^\s&;|]+)"#)));
-/// `--password …` within a script; on its own it is an argument of two.
+/// `--password …`; as two arguments of a command the value may hold spaces, see [`command`].
 static FOLLOWED: LazyLock<Regex> =
     LazyLock::new(|| pattern(&format!(r#"(?i)(--?(?:{NAME}) +)("[^"]*"|'[^']*'|[^\s&;|-][^\s&;|]*)"#)));
+/// `password: …`, `"apiToken": "…"`. A name that only holds such a word may be that of a test.
+static LABELLED: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r#"(?i)([\w.-]*(?:token|passw(?:or)?d|passphrase|secret|credentials?|(?:api|access|private)[_-]?key)(?:["']\s*:\s*|\s*:\s+))("(?:[^"\\]|\\.)*"|'[^']*'|[^\s,;}]+)"#,
+    )
+});
+/// Programs that take a password in a short option, wherever they stand in a line.
+static SHORT: LazyLock<[Regex; 4]> = LazyLock::new(|| {
+    let value = r#"("[^"]*"|'[^']*'|[^\s&;|]+)"#;
+    [
+        pattern(&format!(r"(\b(?:mysql|mariadb)[\w-]*\b[^|;&\n]*?\s-p){value}")),
+        pattern(&format!(r"(\bsshpass\b[^|;&\n]*?\s-p *){value}")),
+        pattern(&format!(r"(\blogin\b[^|;&\n]*?\s-p[ =]*){value}")),
+        pattern(&format!(r"(\bredis-cli\b[^|;&\n]*?\s-a *){value}")),
+    ]
+});
+/// `-u name:password`, as curl and its like take it.
+static LOGIN: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r#"(\s(?:-u|--user)[ =]?["']?[^\s:/"']+:)[^\s"']+"#));
 /// The same as a whole argument.
 static OPTION: LazyLock<Regex> = LazyLock::new(|| pattern(&format!("(?i)^--?(?:{NAME})$")));
 /// `scheme://user:password@host`, or `https://token@host`.
@@ -35,18 +54,6 @@ static ALONE_IN_URL: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)(https?://
 static HEADER: LazyLock<Regex> = LazyLock::new(|| {
     pattern(r#"(?i)\b((?:proxy-)?authorization|cookie|[a-z-]*(?:token|api-key|secret))(: *)[^"'\r\n]+"#)
 });
-
-/// Clients that take a password glued to `-p`.
-const GLUED: [&str; 8] = [
-    "mysql",
-    "mysqldump",
-    "mysqladmin",
-    "mysqlimport",
-    "mysqlcheck",
-    "mariadb",
-    "mariadb-dump",
-    "mariadb-admin",
-];
 
 /// The given secrets and what looks like one, in any text.
 pub(super) fn text(text: &str, secrets: &[Secret]) -> String {
@@ -61,41 +68,28 @@ pub(super) fn text(text: &str, secrets: &[Secret]) -> String {
     let masked = ALONE_IN_URL.replace_all(&masked, "${1}***@");
     let masked = HEADER.replace_all(&masked, "${1}${2}***");
     let masked = ASSIGNED.replace_all(&masked, "${1}***");
-    masked.into_owned()
+    let masked = FOLLOWED.replace_all(&masked, "${1}***");
+    let masked = LABELLED.replace_all(&masked, "${1}***");
+    let mut masked = LOGIN.replace_all(&masked, "${1}***").into_owned();
+    for short in SHORT.iter() {
+        masked = short.replace_all(&masked, "${1}***").into_owned();
+    }
+    masked
 }
 
 /// A command line, its arguments joined by spaces.
 pub(super) fn command(argv: &[String], secrets: &[Secret]) -> String {
-    let program = argv.first().map_or("", |first| first.rsplit('/').next().unwrap_or(first));
     let mut hide_next = false;
-    let mut hide_login = false;
     let mut parts = Vec::with_capacity(argv.len());
     for (i, argument) in argv.iter().enumerate() {
         if std::mem::take(&mut hide_next) && !argument.starts_with("--") {
-            parts.push(MASK.to_owned());
+            parts.push(MASK);
             continue;
         }
-        if std::mem::take(&mut hide_login)
-            && let Some((user, _)) = argument.split_once(':')
-        {
-            parts.push(format!("{user}:{MASK}"));
-            continue;
-        }
-        if i > 0 && glued(program, argument) {
-            parts.push(format!("-p{MASK}"));
-            continue;
-        }
-        hide_next = i > 0 && (OPTION.is_match(argument) || (program == "sshpass" && argument == "-p"));
-        hide_login = i > 0 && ["-u", "--user"].contains(&argument.as_str());
-        let masked = FOLLOWED.replace_all(argument, "${1}***");
-        parts.push(text(&masked, secrets));
+        hide_next = i > 0 && OPTION.is_match(argument);
+        parts.push(argument);
     }
-    parts.join(" ")
-}
-
-fn glued(program: &str, argument: &str) -> bool {
-    let value = argument.strip_prefix("-p").unwrap_or_default();
-    !value.is_empty() && (GLUED.contains(&program) || program == "sshpass")
+    text(&parts.join(" "), secrets)
 }
 
 #[cfg(test)]
@@ -117,6 +111,14 @@ mod tests {
             (&["mysql", "-uroot", "-phunter2", "db"], "mysql -uroot -p*** db"),
             (&["/usr/bin/mysqldump", "-phunter2"], "/usr/bin/mysqldump -p***"),
             (&["sshpass", "-p", "hunter2", "ssh", "h"], "sshpass -p *** ssh h"),
+            (
+                &["sh", "-c", "set -x; mysql -uroot -phunter2A db; true"],
+                "sh -c set -x; mysql -uroot -p*** db; true",
+            ),
+            (&["/bin/sh", "/opt/mysql", "-uroot", "-phunter2A", "db"], "/bin/sh /opt/mysql -uroot -p*** db"),
+            (&["docker", "login", "-u", "me", "-p", "hunter2B", "reg"], "docker login -u me -p *** reg"),
+            (&["redis-cli", "-a", "hunter2C", "ping"], "redis-cli -a *** ping"),
+            (&["curl", "-ume:hunter2D", "h"], "curl -ume:*** h"),
             (&["curl", "-u", "me:pw", "https://me:pw@h/x"], "curl -u me:*** https://me:***@h/x"),
             (&["git", "clone", "https://ghp_abc@h/x"], "git clone https://***@h/x"),
             (&["curl", "-H", "Authorization: Bearer abc"], "curl -H Authorization: ***"),
@@ -127,6 +129,25 @@ mod tests {
         ];
         for (line, expected) in table {
             assert_eq!(masked(line), *expected);
+        }
+    }
+
+    #[test]
+    fn output_is_masked_as_command_lines_are() {
+        let table = [
+            ("+ tool --password hunter2E", "+ tool --password ***"),
+            ("password: hunter2F", "password: ***"),
+            (r#"{"password":"hunt\"er2G","user":"me"}"#, r#"{"password":***,"user":"me"}"#),
+            ("db.api_key: abc, next", "db.api_key: ***, next"),
+            ("  - PasswordResetTest::test_token", "  - PasswordResetTest::test_token"),
+            ("TokenTest: 3 failures", "TokenTest: 3 failures"),
+            (
+                "mysql: [Warning] Using a password on the command line",
+                "mysql: [Warning] Using a password on the command line",
+            ),
+        ];
+        for (line, expected) in table {
+            assert_eq!(text(line, &[]), expected);
         }
     }
 

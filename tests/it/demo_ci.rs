@@ -276,8 +276,8 @@ async fn small_runs_appear_step_by_step_and_deploy_rebuilds() {
     }
     let history = told.history().await;
     let staging = deployed(&history, "cachet-2.4-staging-sqlite");
-    assert_eq!(staging.len(), 5, "one of the past, four of these");
-    assert!(staging[..4].iter().all(|d| d.is_rebuild), "each from an image of its own");
+    assert_eq!(staging.len(), 2, "one of the past, and the first of these");
+    assert!(staging[0].is_rebuild, "from an image of its own");
     let smoke = suite(&history, "smoke", "2.4");
     assert_eq!((smoke.runs.len(), smoke.newly_failing.len()), (5, 1), "the fifth fails, and deploys nothing");
     // The story of the past stays as it is.

@@ -10,7 +10,7 @@ use cachetscope::publisher::facts_of_event;
 use cachetscope::store::{DeploymentRow, Location, Retention, Store};
 use serde_json::Value;
 
-use crate::rig::{Collector, Home, Member, Served, V2, V3, shipped, until};
+use crate::rig::{Collector, Home, Member, Served, V2, V3, plain_http, shipped, until};
 
 const ALLOWED: &str = "discover: { deploy_events: { allow_hosts: [127.0.0.1] } }\n";
 
@@ -79,7 +79,7 @@ async fn living(store: &Store, names: &[&str]) {
 }
 
 async fn get(daemon: &str, path: &str) -> Value {
-    let client = cachetscope::exporter::http_client().unwrap();
+    let client = plain_http();
     let answer = client.get(format!("http://{daemon}{path}")).send().await.unwrap();
     serde_json::from_str(&answer.text().await.unwrap()).unwrap()
 }
@@ -155,7 +155,7 @@ async fn a_deploy_registers_the_next_one_replaces_and_a_removal_retires() {
     .await;
     assert_eq!(other.reported, "3.x-dev");
     until("the page tells the mismatch", async || {
-        let client = cachetscope::exporter::http_client().unwrap();
+        let client = plain_http();
         let url = format!("http://{address}/deployments/cachet-2.4.1-mysql");
         let page = client.get(url).send().await.unwrap().text().await.unwrap();
         page.contains("is registered as 2.4.1, but says that it is 3.x-dev").then_some(())

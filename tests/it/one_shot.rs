@@ -8,7 +8,7 @@ use cachetscope::demo::{Fault, Kind};
 use cachetscope::model::{Flavour, Version};
 use serde_json::Value;
 
-use crate::rig::{Collector, Home, Member, V2, V3, finish, shipped, until};
+use crate::rig::{Collector, Home, Member, V2, V3, finish, plain_http, shipped, until};
 
 fn fleet_of(member: &Member) -> Home {
     let home = Home::new();
@@ -115,8 +115,7 @@ async fn a_write_cycle_that_fails_in_the_middle_is_not_retried_and_still_cleans_
     home.write("probes/cachet-v3-writes.yaml", &shipped("cachet-v3-writes.yaml", &[check]));
     // And no metric gets a point.
     let url = format!("{}api/metrics?per_page=100", member.url());
-    let text =
-        cachetscope::exporter::http_client().unwrap().get(url).send().await.unwrap().text().await.unwrap();
+    let text = plain_http().get(url).send().await.unwrap().text().await.unwrap();
     let next = serde_json::from_str::<Value>(&text).unwrap()["data"].as_array().unwrap().len() + 1;
     member.stand_in.set_fault(&format!("/api/metrics/{next}/points"), Fault::Status(500));
 
@@ -178,7 +177,7 @@ fn counted(member: &Member, method: &str) -> usize {
 
 /// Names of what the prober made and what is still there.
 async fn left_behind(member: &Member, root: &str) -> BTreeSet<String> {
-    let client = cachetscope::exporter::http_client().unwrap();
+    let client = plain_http();
     let mut names = BTreeSet::new();
     for list in ["incidents", "metrics"] {
         let url = format!("{}{root}/{list}?per_page=100", member.url().trim_end_matches('/'));

@@ -155,9 +155,7 @@ async fn deployments_of_one_host_are_visited_one_at_a_time_also_by_different_sui
     let other = "suite: other\nschedule: '@hourly'\nrequests:\n\
                  - { name: p1, get: /api/ping }\n- { name: p2, get: /api/ping }\n- { name: p3, get: /api/ping }\n";
     let stage = Stage::set(members, &[("probes/other.yaml", other)]).await;
-    let started = Instant::now();
     let (cachet, other) = tokio::join!(stage.round("cachet", 1, None), stage.round("other", 1, None));
-    let elapsed = started.elapsed();
     assert_eq!((cachet.runs.len(), other.runs.len()), (3, 3));
 
     let mut on_a: Vec<Instant> =
@@ -165,10 +163,12 @@ async fn deployments_of_one_host_are_visited_one_at_a_time_also_by_different_sui
     on_a.sort();
     assert_eq!(on_a.len(), 2 * (13 + 4));
     let closest = on_a.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap();
-    assert!(closest >= TAKES, "two visits within {closest:?}, and each takes {TAKES:?}");
-    // The other host has not waited for that: the sum of all visits is longer than it took.
-    let visits = on_a.len() + stage.members[2].stand_in.requests().len();
-    assert!(elapsed < TAKES * visits as u32, "{elapsed:?} for {visits} visits");
+    // Half of it, since timers and the notes of when a request came are a little off.
+    assert!(closest >= TAKES / 2, "two visits within {closest:?}, and each takes {TAKES:?}");
+    // The other host has not waited for that: it was visited while a visit was under way here.
+    let on_b: Vec<Instant> = stage.members[2].stand_in.requests().iter().map(|seen| seen.at).collect();
+    let apart = |a: Instant, b: Instant| a.max(b) - a.min(b);
+    assert!(on_b.iter().any(|b| on_a.iter().any(|a| apart(*a, *b) < TAKES)), "{on_a:?} {on_b:?}");
 }
 
 #[tokio::test]

@@ -256,7 +256,7 @@ async fn what_the_daemon_refuses_is_named_and_the_rest_is_kept() {
     let (url, _jenkins) = Jenkins::start(tree, false).await;
     let (daemon, store) = daemon(&home).await;
     let ran = reconcile(&home, &url, &daemon, &[], None).await.expect(1);
-    assert!(ran.stdout.contains("refused: skewed #2: `started` is 2096-"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("refused: skewed #2: started is 2096-"), "{}", ran.stdout);
     assert!(ran.stdout.contains("2 there, 0 here, 2 missing, 1 imported"), "{}", ran.stdout);
     assert_eq!(store.known_runs("jenkins", "skewed").await.unwrap(), [("1".to_owned(), 1)]);
 }
@@ -275,7 +275,7 @@ async fn tokens_are_asked_for_in_words_and_never_shown() {
     assert!(!format!("{ran:?}").contains("wrong-token"));
     reconcile(&home, &url, &daemon, &user, Some("secret-api-token")).await.expect(0);
     home.write("token", "secret-api-token\n");
-    let from_file = ["--job", "team/cachet/main", "--user", "reader", "--token-file", "token"];
+    let from_file = ["--job", "team/cachet/main", "--user", "reader", "--jenkins-token-file", "token"];
     reconcile(&home, &url, &daemon, &from_file, None).await.expect(0);
     let ran = reconcile(&home, &url, &daemon, &[], Some("secret-api-token")).await.expect(2);
     assert!(ran.stderr.contains("name the user with --user"), "{}", ran.stderr);

@@ -85,7 +85,9 @@ async fn without_a_daemon_it_says_what_starts_one() {
     // Port 1 is reserved, and nothing listens there.
     let ran = home.run(["report", "--daemon", "http://127.0.0.1:1"]).await.expect(3);
     assert_eq!(ran.stdout, "");
-    for words in ["http://127.0.0.1:1/api/v1/overview did not answer", "`cachetscope serve`", "--offline"] {
+    for words in
+        ["http://127.0.0.1:1/api/v1/overview?fresh=true did not answer", "`cachetscope serve`", "--offline"]
+    {
         assert!(ran.stderr.contains(words), "{words}: {}", ran.stderr);
     }
 }

@@ -30,6 +30,11 @@ pub const NO_COLLECTOR: &str = "http://127.0.0.1:1";
 /// Longer than anything here takes, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A client for plain HTTP.
+pub fn plain_http() -> reqwest::Client {
+    cachetscope::http::ordinary(rustls::RootCertStore::empty()).unwrap().build().unwrap()
+}
+
 /// Waits until a condition holds.
 pub async fn until<T>(what: &str, mut holds: impl AsyncFnMut() -> Option<T>) -> T {
     let started = Instant::now();

@@ -48,10 +48,12 @@ fn place(context: &Context, task: &str, name: &str) -> String {
 /// without one could not be carried through.
 pub(super) fn result(ended: &Ended, tests: Option<&Tests>) -> CiResult {
     let failed = tests.is_some_and(|tests| tests.counts().bad() > 0);
+    let cut_off = tests.is_some_and(|tests| tests.aborted);
     match (ended.ended_for, ended.exit_code()) {
         (Some(EndedFor::Stall | EndedFor::Timeout), _) => CiResult::Timeout,
         (Some(EndedFor::Signal(_)), _) => CiResult::Cancellation,
-        (None, 0) if !failed => CiResult::Success,
+        // A report that is missing or broken off says nothing good.
+        (None, 0) if !failed && !cut_off => CiResult::Success,
         (None, _) if failed || tests.is_none() => CiResult::Failure,
         (None, _) => CiResult::Error,
     }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::super::{Global, block_on, exit};
 use super::say::{self, Output};
 use super::times::TimeArgs;
-use super::{ContextArgs, DaemonArgs, SubjectArgs, events, files, is_undelivered, moment, steps, tell};
+use super::{ContextArgs, DaemonArgs, SubjectArgs, events, files, is_undelivered, moment, steps, tell, warn};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Env;
 use crate::config::ci::Context;
@@ -246,6 +246,7 @@ impl RecordTests {
         let paths = files::named(&self.files)?;
         let reports = paths.iter().map(|path| files::open(path)).collect::<anyhow::Result<Vec<_>>>()?;
         let (tests, gathered) = crate::junit::gather(self.suite.as_deref(), reports)?;
+        tests.remarks.iter().for_each(|remark| warn(remark));
         anyhow::ensure!(
             !tests.suite.trim().is_empty(),
             "the report does not say what the suite is called; name it with --suite"

@@ -29,8 +29,9 @@ pub(crate) struct Run {
     /// JUnit XML that the command writes: files that match and change while it runs (repeatable)
     #[arg(long, value_name = "GLOB")]
     junit: Vec<String>,
-    /// What the suite is called from run to run [default: as the report says, else the name]
-    #[arg(long, value_name = "NAME", requires = "junit")]
+    /// What the suite is called from run to run, also when no report is written [default: --name, else
+    /// the command's name]
+    #[arg(long, value_name = "NAME")]
     suite: Option<String>,
     #[command(flatten)]
     subject: SubjectArgs,
@@ -41,10 +42,10 @@ pub(crate) struct Run {
     /// path in $CACHETSCOPE_STEPS [default: a temporary file]
     #[arg(long, value_name = "FILE")]
     steps_file: Option<PathBuf>,
-    /// End the command after this time
+    /// End the command after this time; 0s: never
     #[arg(long, env = "CACHETSCOPE_TIMEOUT", value_name = "TIME", value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
-    /// End the command when it says nothing for this long, and show what it was doing
+    /// End the command when it says nothing for this long, and show what it was doing; 0s: never
     #[arg(long, env = "CACHETSCOPE_STALL_TIMEOUT", value_name = "TIME", value_parser = humantime::parse_duration)]
     stall_timeout: Option<Duration>,
     /// How long the command may take to end by itself before it is killed
@@ -130,6 +131,13 @@ impl Run {
             self.junit.is_empty() || self.step == Step::Test,
             "--junit goes with --step test: reports of tests are what a test step leaves behind"
         );
+        anyhow::ensure!(
+            is_deploy || (self.deploy_url.is_none() && self.steps_file.is_none()),
+            "--deploy-url and --steps-file go with --step deploy: only a deployment has them"
+        );
+        if self.suite.is_some() && self.junit.is_empty() {
+            warn("--suite without --junit: no report is read, so no test is recorded");
+        }
         let before = Before { reports: files::matching(&self.junit)?, steps: self.steps() };
         let teller = context.and_then(|context| {
             let (client, secret) = self.daemon.client(global, env, clock.clone())?;
@@ -139,7 +147,7 @@ impl Run {
         let teller = teller.map_err(|error| warn(&format!("this is not recorded: {error:#}"))).ok();
         block_on(async {
             let telemetry = crate::telemetry::start(global.log.as_deref().or(Some("warn")), false, None)?;
-            let code = self.wrap(teller, before, &clock).await;
+            let code = self.wrap(teller, before, env.secrets().collect(), &clock).await;
             telemetry.shut_down().await;
             Ok(code)
         })
@@ -189,7 +197,7 @@ impl Run {
         }
     }
 
-    async fn wrap(self, teller: Option<Teller>, before: Before, clock: &Clock) -> u8 {
+    async fn wrap(self, teller: Option<Teller>, before: Before, secrets: Vec<Secret>, clock: &Clock) -> u8 {
         let mut variables = Vec::new();
         if let Some(Teller { context, event, .. }) = &teller {
             context.notes.iter().for_each(|note| eprintln!("cachetscope: {note}"));
@@ -207,10 +215,10 @@ impl Run {
         let command = wrap::Command {
             argv: self.command.clone(),
             env: variables,
-            timeout: self.timeout,
-            stall_timeout: self.stall_timeout,
+            timeout: self.timeout.filter(|time| !time.is_zero()),
+            stall_timeout: self.stall_timeout.filter(|time| !time.is_zero()),
             grace: self.grace,
-            secrets: teller.iter().filter_map(|teller| teller.secret.clone()).collect(),
+            secrets: teller.iter().filter_map(|teller| teller.secret.clone()).chain(secrets).collect(),
         };
         let ended = wrap::run(command, clock).await;
         // A word that has not arrived would come after the end, and say less.
@@ -300,11 +308,11 @@ impl Run {
 
     /// What the reports say that were written while the command ran.
     fn tests(&self, title: &str, before: &BTreeMap<PathBuf, Stamp>) -> Tests {
-        let suite = self.suite.as_deref();
+        // Not as a report says: where there is none, its suite must be known all the same.
+        let suite = self.suite.as_deref().unwrap_or(title);
         let nothing = |remark: String| {
             warn(&remark);
-            let suite = suite.unwrap_or(title).to_owned();
-            Tests { suite, remarks: vec![remark], ..Tests::default() }
+            Tests { suite: suite.to_owned(), aborted: true, remarks: vec![remark], ..Tests::default() }
         };
         let patterns = self.junit.join(", ");
         let now = match files::matching(&self.junit) {
@@ -332,11 +340,9 @@ impl Run {
                 Err(error) => warn(&format!("{error:#}")),
             }
         }
-        match crate::junit::gather(suite, reports) {
-            Ok((mut tests, _)) => {
-                if tests.suite.trim().is_empty() {
-                    tests.suite = title.to_owned();
-                }
+        match crate::junit::gather(Some(suite), reports) {
+            Ok((tests, _)) => {
+                tests.remarks.iter().for_each(|remark| warn(remark));
                 tests
             }
             Err(error) => nothing(error.to_string()),

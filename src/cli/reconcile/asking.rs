@@ -1,12 +1,9 @@
 //! Requests to a Jenkins server and to the daemon, with a limit on every answer.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use reqwest::header::{CONTENT_TYPE, LOCATION};
 use reqwest::{RequestBuilder, StatusCode};
-use rustls::{ClientConfig, RootCertStore};
 
 use super::super::exit;
 use crate::model::Secret;
@@ -30,25 +27,6 @@ impl Stop {
     }
 }
 
-/// Redirects are not followed, since a token must not go where nobody sent it; proxies of the
-/// environment are not used, since only `config` reads that.
-pub(super) fn client() -> anyhow::Result<reqwest::Client> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let client = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .timeout(TIMEOUT)
-        .user_agent(concat!("cachetscope/", env!("CARGO_PKG_VERSION")));
-    client.build().context("failed to make an HTTP client")
-}
-
 /// What came back.
 pub(super) struct Answer {
     pub status: StatusCode,
@@ -56,8 +34,6 @@ pub(super) struct Answer {
     pub is_html: bool,
     /// Jenkins names itself in each answer.
     pub is_jenkins: bool,
-    /// Seconds of `Retry-After`.
-    pub retry_after: Option<u64>,
     pub body: Vec<u8>,
 }
 
@@ -66,14 +42,13 @@ pub(super) async fn ask(request: RequestBuilder, place: &str, unreachable: u8) -
     let gone = |error: reqwest::Error| {
         Stop::new(unreachable, format!("no answer from {place}: {}", causes(&error.without_url())))
     };
-    let mut response = request.send().await.map_err(gone)?;
+    let mut response = request.timeout(TIMEOUT).send().await.map_err(gone)?;
     let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
     let mut answer = Answer {
         status: response.status(),
         location: header(LOCATION.as_str()).map(str::to_owned),
         is_html: header(CONTENT_TYPE.as_str()).is_some_and(|kind| kind.starts_with("text/html")),
         is_jenkins: header("x-jenkins").is_some(),
-        retry_after: header("retry-after").and_then(|seconds| seconds.parse().ok()),
         body: Vec::new(),
     };
     while let Some(part) = response.chunk().await.map_err(gone)? {

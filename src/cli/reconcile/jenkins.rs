@@ -204,11 +204,11 @@ impl Jenkins {
         let words = match code {
             401 if self.token.is_none() => format!(
                 "{place} answered 401: it wants to know who asks; give --user, and an API token of that user in \
-                 CACHETSCOPE_JENKINS_TOKEN or with --token-file"
+                 CACHETSCOPE_JENKINS_TOKEN or with --jenkins-token-file"
             ),
             401 => format!(
                 "{place} answered 401: it does not know user `{}` with the token of CACHETSCOPE_JENKINS_TOKEN or \
-                 --token-file; it is an API token that is asked for (your name, Security, API Token)",
+                 --jenkins-token-file; it is an API token that is asked for (your name, Security, API Token)",
                 self.user.as_deref().unwrap_or_default()
             ),
             403 => format!(

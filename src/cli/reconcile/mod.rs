@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::config::Env;
 use crate::model::{Event, Secret};
 use asking::Stop;
-use daemon::{BATCH, Daemon};
+use daemon::Daemon;
 use jenkins::Jenkins;
 
 /// Refused runs and missing numbers that the table lists; JSON has them all.
@@ -58,7 +58,7 @@ struct JenkinsArgs {
     user: Option<String>,
     /// File with the API token, instead of $CACHETSCOPE_JENKINS_TOKEN
     #[arg(long, env = "CACHETSCOPE_JENKINS_TOKEN_FILE", value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    jenkins_token_file: Option<PathBuf>,
     /// Say what is missing, and import nothing; exits 1 when something is
     #[arg(long)]
     dry_run: bool,
@@ -76,7 +76,7 @@ struct JenkinsArgs {
     daemon: String,
     /// File with the token for the daemon, instead of $CACHETSCOPE_TOKEN
     #[arg(long, env = "CACHETSCOPE_TOKEN_FILE", value_name = "FILE")]
-    daemon_token_file: Option<PathBuf>,
+    token_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -156,23 +156,22 @@ impl Reconcile {
 impl JenkinsArgs {
     fn run(self, env: &Env) -> anyhow::Result<u8> {
         let (url, daemon) = (address("--url", &self.url)?, address("--daemon", &self.daemon)?);
-        let token = secret(self.token_file.as_deref(), env.get("CACHETSCOPE_JENKINS_TOKEN"))?;
+        let token = secret(self.jenkins_token_file.as_deref(), env.get("CACHETSCOPE_JENKINS_TOKEN"))?;
         match (&self.user, &token) {
             (Some(_), None) => anyhow::bail!(
-                "--user without an API token; put it into CACHETSCOPE_JENKINS_TOKEN or a file (--token-file)"
+                "--user without an API token; put it into CACHETSCOPE_JENKINS_TOKEN or a file (--jenkins-token-file)"
             ),
             (None, Some(_)) => anyhow::bail!("an API token without its user; name the user with --user"),
             _ => {}
         }
-        let daemon_token = secret(self.daemon_token_file.as_deref(), env.get("CACHETSCOPE_TOKEN"))?;
+        let daemon_token = secret(self.token_file.as_deref(), env.get("CACHETSCOPE_TOKEN"))?;
         for (url, given) in [(&url, &token), (&daemon, &daemon_token)] {
             if given.is_some() && url.scheme() == "http" && !is_loopback(url) {
                 eprintln!("note: the token travels unencrypted to {url}; use https");
             }
         }
-        let http = asking::client()?;
-        let jenkins = Jenkins { http: http.clone(), url, user: self.user, token };
-        let daemon = Daemon { http, url: daemon, token: daemon_token };
+        let jenkins = Jenkins { http: super::http_client(&url)?, url, user: self.user, token };
+        let daemon = Daemon { http: super::http_client(&daemon)?, url: daemon, token: daemon_token };
         let since = Clock::system().now().minus(self.since);
         let mut report = Report {
             jenkins: jenkins.place(),
@@ -240,14 +239,18 @@ async fn compare(
 async fn import(daemon: &Daemon, report: &mut Report) -> Result<(), Stop> {
     for job in &mut report.jobs {
         let events = std::mem::take(&mut job.events);
-        for batch in events.chunks(BATCH) {
-            let refused = daemon.tell(batch).await?;
-            job.imported += (batch.len() - refused.len().min(batch.len())) as u64;
-            report.refused.extend(refused.into_iter().map(|(place, reason)| RefusedRun {
-                job: job.job.clone(),
-                run: batch.get(place).map(|event| event.run.clone()).unwrap_or_default(),
-                reason,
-            }));
+        if events.is_empty() {
+            continue;
+        }
+        let told = daemon.tell(&events).await?;
+        job.imported = told.taken;
+        report.refused.extend(told.refused.into_iter().map(|(place, reason)| RefusedRun {
+            job: job.job.clone(),
+            run: events.get(place).map(|event| event.run.clone()).unwrap_or_default(),
+            reason,
+        }));
+        if let Some(reason) = told.stopped {
+            return Err(Stop::new(exit::UNDELIVERED, reason));
         }
     }
     Ok(())
@@ -309,6 +312,7 @@ impl Report {
         let there: u64 = self.jobs.iter().map(|job| job.there).sum();
         let here: u64 = self.jobs.iter().map(|job| job.here).sum();
         let done = match self.missing() {
+            0 if self.jobs.is_empty() && self.error.is_some() => "not compared".to_owned(),
             0 => "nothing is missing".to_owned(),
             missing if self.dry_run => format!("{missing} missing, not imported (--dry-run)"),
             missing => format!("{missing} missing, {} imported", self.imported()),

@@ -185,8 +185,8 @@ fn slower(answers: &Answers) -> Grid {
 }
 
 fn under_way(answers: &Answers) -> Grid {
-    let rows = answers.under_way.iter().map(|one| {
-        let (mark, tone) = if one.overdue { ("▲ much too long", Tone::Warn) } else { ("…", Tone::Plain) };
+    let rows = answers.under_way.iter().take(CASES_MAX).map(|one| {
+        let (mark, tone) = if one.overdue { ("! much too long", Tone::Warn) } else { ("…", Tone::Plain) };
         vec![
             toned(mark, tone),
             plain(&one.what),
@@ -199,7 +199,12 @@ fn under_way(answers: &Answers) -> Grid {
         header: vec!["under way", "what", "of", "so far", "usually"],
         numbers: vec![3, 4],
         rows: rows.collect(),
-        more: None,
+        more: answers
+            .under_way
+            .len()
+            .checked_sub(CASES_MAX)
+            .filter(|n| *n > 0)
+            .map(|n| format!("and {n} more")),
     }
 }
 
@@ -298,7 +303,7 @@ fn remarks(answers: &Answers) -> Grid {
     let rows = plans.filter_map(|plan| {
         let run = plan.runs.first()?;
         let why = run.hindrance.as_ref()?;
-        Some(vec![toned("▲", Tone::Warn), code(&plan.plan), plain(plan.db), plain(why)])
+        Some(vec![toned("!", Tone::Warn), code(&plan.plan), plain(plan.db), plain(why)])
     });
     Grid {
         header: vec!["", "plan", "database", "not compared, since"],

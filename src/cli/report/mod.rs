@@ -109,8 +109,8 @@ impl Report {
 
     /// Through a running daemon; the exit code where it does not answer.
     async fn ask(&self) -> anyhow::Result<Result<Answers, u8>> {
-        let url = self.daemon.join("/api/v1/overview").context("--daemon")?;
-        let client = crate::exporter::http_client()?;
+        let url = self.daemon.join("/api/v1/overview?fresh=true").context("--daemon")?;
+        let client = super::http_client(&url)?;
         let asked = async {
             let answer = client.get(url.clone()).timeout(self.timeout).send().await?;
             anyhow::Ok((answer.status(), answer.text().await?))

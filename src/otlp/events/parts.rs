@@ -64,17 +64,20 @@ fn cases(event: &Event, tests: &Tests, started: Timestamp, finished: Timestamp) 
             let from = if in_turn { at } else { started };
             let to = from.plus(seconds(case.seconds.unwrap_or(0.0)));
             at = to;
-            span_of_case(tests, case, below(event, id, title, from, to), to)
+            span_of_case(event, tests, case, below(event, id, title, from, to), to)
         })
         .collect()
 }
 
-fn span_of_case(tests: &Tests, case: &Case, mut span: Span, ended: Timestamp) -> Span {
+fn span_of_case(event: &Event, tests: &Tests, case: &Case, mut span: Span, ended: Timestamp) -> Span {
     span.attributes = vec![
         pair(names::TEST_SUITE, tests.suite.clone()),
         pair(names::TEST_CASE, span.name.clone()),
         pair(names::TEST_STATUS, case.status.as_str()),
     ];
+    // A search for failed cases shows no attribute of their parents, and on which branch a test
+    // fails is half of the answer.
+    span.attributes.extend(event.branch.clone().map(|branch| pair(names::BRANCH, branch)));
     span.attributes.extend(case.mark.map(|mark| pair(names::TEST_MARK, mark.as_str())));
     let message = case.message.as_deref().unwrap_or("");
     if case.status.is_bad() {

@@ -41,30 +41,37 @@ pub fn tests(suites: &[SuiteHistory], now: Time) -> Question {
     notes.retain(|note| !note.is_empty());
     let mut note = notes.join("; ");
     note.push('.');
+    let bad_others: Vec<&&SuiteHistory> =
+        others.iter().filter(|other| TestRun::new(other.last()).is_bad()).collect();
     if !others.is_empty() {
-        let bad = others.iter().filter(|other| TestRun::new(other.last()).is_bad()).count();
         let what = if several_suites { "suites and branches" } else { "branches" };
-        note += &match (bad, others.len()) {
+        note += &match (bad_others.len(), others.len()) {
             (0, 1) => " The other one passes.".to_owned(),
             (0, n) => format!(" All {n} other {what} pass."),
-            (1, 1) => " The other one fails too.".to_owned(),
             (bad, n) => format!(" The last run of {bad} of {n} other {what} did not pass."),
         };
     }
     let (bad, total) = (run.counts.bad(), run.counts.total());
-    let answer = match run.word() {
+    let mut answer = match run.word() {
         "pass" if total == 0 => format!("no test was run on {head}"),
         "pass" => format!("all {} pass on {head}", Count(total - run.counts.skip)),
         "fail" if bad == 0 => format!("the run failed on {head}"),
         "fail" => format!("{} of {} fail on {head}", Count(bad), Count(total)),
         word => format!("{word} on {head}"),
     };
+    if let (false, Some(other)) = (run.is_bad(), bad_others.first()) {
+        let (suite, head) = (&other.scope.suite, other.scope.head());
+        answer += &match bad_others.len() {
+            1 => format!("; {suite} does not on {head}"),
+            n => format!("; {suite} does not on {head}, nor {} more", n - 1),
+        };
+    }
     Question {
         question: QUESTION.into(),
         answer,
         note,
         answered: true,
-        attention: run.is_bad(),
+        attention: run.is_bad() || !bad_others.is_empty(),
         evidence: Some("/#tests".into()),
     }
 }
