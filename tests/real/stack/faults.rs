@@ -116,7 +116,7 @@ impl Rig {
         store.close().await;
         let [page] = free_addresses();
         let mut rig = Rig { place, page, daemon: None };
-        rig.configure(stand_ins, "@every 5s");
+        rig.configure(stand_ins, "@every 2s");
         rig.start_daemon(stack);
         rig
     }
@@ -174,7 +174,7 @@ impl Rig {
         .await
     }
 
-    /// Medians are computed once a minute and at the start, so the daemon starts again.
+    /// The daemon starts again, so that what it computes now and then is computed of all there is.
     async fn stop_probing(&mut self, stack: &Stack, stand_ins: &Fleet) {
         assert!(self.daemon.take().expect("the daemon runs").stop());
         self.configure(stand_ins, "@every 366d");
