@@ -46,7 +46,8 @@ impl Kept {
             None => format!("{why}; nothing is known of its targets yet"),
             Some(at) => {
                 let (count, at) = (self.members.len(), at.to_utc().format("%Y-%m-%d %H:%M UTC"));
-                format!("{why}; what it said at {at} stays in force ({count} targets)")
+                let plural = if count == 1 { "" } else { "s" };
+                format!("{why}; what it said at {at} stays in force ({count} target{plural})")
             }
         });
         failure.into_iter().chain(self.notices.iter().cloned()).collect()
@@ -171,7 +172,7 @@ mod tests {
         assert_eq!(case.after(10, Ok(&[A])).len(), 1);
         assert!(case.kept.notices().is_empty());
         assert_eq!(case.after(9_999, Err("answered 503")).len(), 1);
-        let notice = "answered 503; what it said at 2026-11-23 14:02 UTC stays in force (1 targets)";
+        let notice = "answered 503; what it said at 2026-11-23 14:02 UTC stays in force (1 target)";
         assert_eq!(case.kept.notices(), [notice]);
         assert_eq!(case.after(10_000, Ok(&[])).len(), 1, "its time begins with the first answer without it");
         assert_eq!(case.after(10_020, Ok(&[])).len(), 0);

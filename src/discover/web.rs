@@ -1,11 +1,13 @@
 //! Asking over HTTP: a Prometheus HTTP SD endpoint; and what it shares with the Docker API.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use reqwest::{ClientBuilder, RequestBuilder, Response};
+use rustls::{ClientConfig, RootCertStore};
 
 use super::Look;
 use crate::config::discover::{self as settings, targets};
@@ -26,20 +28,29 @@ pub(super) struct HttpSd {
 
 /// Redirects are not followed: a token would go where nobody sent it. Proxies of the environment are
 /// not used: only `config` reads it.
-pub(super) fn plain() -> ClientBuilder {
+fn builder(tls: ClientConfig) -> ClientBuilder {
     reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .user_agent(concat!("cachetscope/", env!("CARGO_PKG_VERSION")))
 }
 
+/// For what is asked without TLS: no certificate is trusted.
+pub(super) fn plain() -> Result<ClientBuilder, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    Ok(builder(tls))
+}
+
 impl HttpSd {
     pub fn new(settings: &settings::HttpSd, client: &Client) -> Self {
         let tls = client.tls_config(&settings.tls).map_err(|failure| failure.detail);
-        let client = tls.and_then(|tls| {
-            let builder = plain().tls_backend_preconfigured(tls.as_ref().clone());
-            builder.build().map_err(|error| chain(&error))
-        });
+        let client = tls.and_then(|tls| builder(tls.as_ref().clone()).build().map_err(|error| chain(&error)));
         HttpSd { settings: settings.clone(), client }
     }
 

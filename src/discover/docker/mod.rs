@@ -40,21 +40,20 @@ pub(super) struct Docker {
 
 impl Docker {
     pub fn new(settings: &settings::Docker) -> Self {
-        let (builder, base, host) = match &settings.endpoint {
-            Endpoint::Socket(path) => {
-                (plain().unix_socket(path.clone()), "http://docker/".to_owned(), "127.0.0.1".to_owned())
-            }
-            Endpoint::Http(url) => (plain(), url.to_string(), url.host_str().unwrap_or_default().to_owned()),
+        let (socket, base, host) = match &settings.endpoint {
+            Endpoint::Socket(path) => (Some(path), "http://docker/".to_owned(), "127.0.0.1".to_owned()),
+            Endpoint::Http(url) => (None, url.to_string(), url.host_str().unwrap_or_default().to_owned()),
         };
+        let client = plain().and_then(|builder| {
+            let builder = match socket {
+                Some(path) => builder.unix_socket(path.clone()),
+                None => builder,
+            };
+            builder.build().map_err(|error| chain(&error))
+        });
         let engine =
             Engine { host, prefix: settings.label_prefix.clone(), network: settings.network.clone() };
-        Docker {
-            settings: settings.clone(),
-            client: builder.build().map_err(|error| chain(&error)),
-            base,
-            engine,
-            events: None,
-        }
+        Docker { settings: settings.clone(), client, base, engine, events: None }
     }
 
     pub async fn look(&mut self) -> Result<Look, String> {

@@ -4,7 +4,7 @@ use cachetscope::model::Flavour;
 use serde_json::json;
 
 use super::{address, group, name};
-use crate::fleet_rig::{hurried, living, notice};
+use crate::fleet_rig::{get, hurried, notice};
 use crate::rig::{Home, Member, Served, V2, V3, until};
 
 const SOURCE: &str = "discover: { file_sd: { files: ['targets/*.json', 'targets/one.yml'], refresh: 1s } }\n";
@@ -22,11 +22,12 @@ async fn probed(member: &Member) {
     until("it is probed", async || (member.asked().len() > before + 2).then_some(())).await;
 }
 
-async fn quiet(member: &Member) {
-    until("it is not probed any more", async || {
-        let before = member.asked().len();
-        tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
-        (member.asked().len() == before).then_some(())
+/// Waits until these are the living deployments, as the API tells.
+async fn living(served: &Served, names: &[&str]) {
+    until(&format!("{names:?} live"), async || {
+        let all = get(&served.address, "/api/v1/deployments").await;
+        let living: Vec<&str> = all.as_array().unwrap().iter().map(|d| d["name"].as_str().unwrap()).collect();
+        (living == names).then_some(())
     })
     .await;
 }
@@ -57,14 +58,14 @@ async fn files_are_read_when_they_change_and_a_broken_one_takes_nothing_away() {
     // It is gone for good, and so is its target, a moment later.
     std::fs::remove_file(home.path("probes/targets/a.json")).unwrap();
     served.hears("a deployment left the fleet").await;
-    quiet(&two).await;
+    living(&served, &[&name(&three)]).await;
     probed(&three).await;
 
     // A source that the file does not name any more takes its targets with it.
     home.write("probes/fleet.yaml", "deployments: []\n");
     served.signal("HUP");
     served.hears("the configuration was reloaded").await;
-    quiet(&three).await;
+    living(&served, &[]).await;
     served.stop().await.0.expect(0);
 }
 
