@@ -34,6 +34,8 @@ fi
 dir=$2
 shift 2
 ip link set lo up
+# No way leads out of here.
+unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
 export DOCKER_HOST=unix://$dir/docker.sock DOCKER_CONFIG=$dir/cli
 dockerd -H "$DOCKER_HOST" --data-root "$dir/data" --exec-root "$dir/exec" -p "$dir/dockerd.pid" \
   --cgroup-parent "/${dir##*/}" >"$dir/dockerd.log" 2>&1 &
