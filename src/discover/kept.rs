@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use url::Url;
@@ -55,7 +56,7 @@ impl Kept {
 
     /// Takes over what a look came to; what changes is logged.
     pub fn take(&mut self, source: &Source, look: Result<Look, String>, now: Instant, at: Timestamp) {
-        let Look { deployments, notices, .. } = match look {
+        let Look { deployments, restarting, notices, .. } = match look {
             Ok(look) => look,
             Err(why) => {
                 if self.failure.as_ref() != Some(&why) {
@@ -73,21 +74,25 @@ impl Kept {
         }
         self.notices = notices;
         self.good = Some(at);
-        self.replace(deployments, now, source);
+        self.replace(deployments, &restarting, now, source.refresh());
     }
 
     /// What is missing stays for a while, unless its name or its place is another's now.
-    fn replace(&mut self, found: Vec<Deployment>, now: Instant, source: &Source) {
+    fn replace(&mut self, found: Vec<Deployment>, restarting: &[String], now: Instant, refresh: Duration) {
         let names: HashSet<&str> = found.iter().map(|d| d.name.as_str()).collect();
         let urls: HashSet<&Url> = found.iter().map(|d| &d.url).collect();
-        let grace = source.refresh() * GRACE_REFRESHES;
+        let grace = refresh * GRACE_REFRESHES;
+        let is_there = |member: &Member| restarting.contains(&member.deployment.name);
+        let in_time = |member: &Member| member.missing.is_none_or(|since| now.duration_since(since) < grace);
         let stays = |member: &Member| {
             !names.contains(member.deployment.name.as_str())
                 && !urls.contains(&member.deployment.url)
-                && member.missing.is_none_or(|since| now.duration_since(since) < grace)
+                && (is_there(member) || in_time(member))
         };
-        let missing = self.members.drain(..).filter(stays);
-        let missing = missing.map(|member| Member { missing: member.missing.or(Some(now)), ..member });
+        let missing = self.members.drain(..).filter(stays).map(|member| {
+            let since = if is_there(&member) { None } else { member.missing.or(Some(now)) };
+            Member { missing: since, ..member }
+        });
         let missing: Vec<Member> = missing.collect();
         let present = found.into_iter().map(|d| Member { deployment: d.into(), missing: None });
         self.members = present.chain(missing).collect();
@@ -101,8 +106,6 @@ impl Kept {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::config::discover::{FileSd, Source};
     use crate::config::{self, Env};
@@ -153,6 +156,20 @@ mod tests {
         assert_eq!(case.after(35, Ok(&[A])).len(), 2, "and its time begins anew");
         assert_eq!(case.after(54, Ok(&[A])).len(), 2);
         assert_eq!(case.after(55, Ok(&[A])), ["a http://a/"]);
+    }
+
+    #[test]
+    fn what_restarts_again_and_again_stays() {
+        let mut case = Case::new();
+        case.after(0, Ok(&[A, B]));
+        for second in [10, 100, 1_000] {
+            let restarting = vec!["a".to_owned(), "unknown".to_owned()];
+            let look = Look { restarting, ..Look::default() };
+            case.kept.take(&source(), Ok(look), case.start + Duration::from_secs(second), Timestamp(0));
+        }
+        assert_eq!(case.kept.deployments().map(|d| d.name.as_str()).collect::<Vec<_>>(), ["a"]);
+        assert_eq!(case.after(1_010, Ok(&[])).len(), 1);
+        assert_eq!(case.after(1_030, Ok(&[])).len(), 0);
     }
 
     #[test]

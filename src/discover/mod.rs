@@ -72,6 +72,8 @@ impl Counts {
 #[derive(Debug, Default)]
 struct Look {
     deployments: Vec<Deployment>,
+    /// Names of those that are there, but have no address at the moment: if known, they stay.
+    restarting: Vec<String>,
     notices: Vec<String>,
     /// Parts that could not be read; what they told last is among the deployments.
     failures: u64,

@@ -80,7 +80,7 @@ impl HttpSd {
             Ok(targets) => Ok(Look {
                 deployments: targets.deployments,
                 notices: targets.problems.iter().map(one_line).collect(),
-                failures: 0,
+                ..Look::default()
             }),
             Err(problems) => Err(problems.iter().map(one_line).collect::<Vec<_>>().join("; ")),
         }

@@ -91,6 +91,11 @@ impl Labels {
         self.label(name).map(|label| label.value.as_str())
     }
 
+    /// The name that a label says, or the target's own as a name.
+    pub fn name_or(&self, own: &str) -> String {
+        self.get("name").map_or_else(|| as_name(own), str::to_owned)
+    }
+
     /// How a label is called in full.
     pub fn full(&self, name: &str) -> String {
         format!("`{}{name}`", self.prefix)

@@ -1,15 +1,26 @@
 //! HTTP SD, against servers on loopback.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use cachetscope::clock::{Clock, Timestamp};
+use cachetscope::config::{self, Env, Source};
+use cachetscope::discover::Discover;
+use cachetscope::http::Client;
 use cachetscope::model::Flavour;
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::{group, name};
 use crate::fleet_rig::{get, hurried, living, notice, row, start};
-use crate::rig::{Collector, Member, Served, V2, V3, until};
+use crate::http::servers::{NOW_SECONDS, read_request, serve};
+use crate::http::tls::Authority;
+use crate::rig::{Collector, Home, Member, Served, V2, V3, until};
 
 /// An endpoint that answers what it is told to.
 struct Endpoint {
@@ -194,4 +205,54 @@ async fn after_a_restart_without_the_source_nothing_is_known_and_that_is_said() 
     served.hears("discovery works again").await;
     until("it is probed again", async || (member.asked().len() > asked + 2).then_some(())).await;
     served.stop().await.0.expect(0);
+}
+
+/// Answers each connection's one request over TLS with these groups.
+async fn over_tls(config: rustls::ServerConfig, groups: String) -> std::net::SocketAddr {
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    serve(move |stream, _| {
+        let (acceptor, groups) = (acceptor.clone(), groups.clone());
+        async move {
+            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            let request = read_request(&mut stream).await;
+            assert!(request.contains("authorization: Bearer Sesame"), "{request}");
+            let length = groups.len();
+            let head =
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length";
+            stream.write_all(format!("{head}: {length}\r\n\r\n{groups}").as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_certificate_is_judged_by_the_authority_that_the_source_names() {
+    let authority = Authority::new();
+    let member = Member::start("2", V2, Flavour::Mysql).await;
+    let groups = json!([group(&[&member], &[])]).to_string();
+    let address = over_tls(authority.server(&["localhost"]), groups).await;
+    let home = Home::new();
+    let url = format!("https://localhost:{}/", address.port());
+    let (token, ca) = ("token: { env: SD_TOKEN }", authority.pem().display());
+    let clock = Clock::manual(Timestamp(NOW_SECONDS * 1_000_000_000));
+    let mut answers = Vec::new();
+    for tls in [format!("tls: {{ ca: {ca} }}"), "tls: {}".to_owned()] {
+        home.write(
+            "probes/fleet.yaml",
+            &format!("discover: {{ http_sd: {{ url: '{url}', {token}, {tls} }} }}\n"),
+        );
+        let env = Env::from_iter([("SD_TOKEN", "Sesame")]);
+        let config = config::load(Source::Required(&home.path("probes")), &env).unwrap();
+        let stop = CancellationToken::new();
+        let discover =
+            Discover::new(Client::new(clock.clone()), clock.clone(), TaskTracker::new(), stop.clone());
+        discover.set(&config.sources);
+        discover.asked_once(Duration::from_secs(60)).await;
+        answers.push(discover.found().borrow().clone());
+        stop.cancel();
+    }
+    assert_eq!(answers[0].targets.len(), 1, "{:?}", answers[0].notices);
+    assert_eq!((answers[1].targets.len(), answers[1].notices.len()), (0, 1));
+    assert!(answers[1].notices[0].contains("UnknownIssuer"), "{:?}", answers[1].notices);
 }
