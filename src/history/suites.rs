@@ -378,7 +378,7 @@ mod tests {
         assert!(passed.succeeded() && ended(CiResult::Skip).succeeded());
         assert!(!ended(CiResult::Timeout).succeeded() && !ended(CiResult::Cancellation).succeeded());
         assert!(!TestRun { aborted: true, ..passed.clone() }.succeeded());
-        let failed = Counts { fail: 1, ..passed.counts.clone() };
+        let failed = Counts { fail: 1, ..passed.counts };
         assert!(!TestRun { counts: failed, ..passed.clone() }.succeeded(), "its tool exits 0 all the same");
     }
 

@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
+use crate::discover::{Count, Counts};
 use crate::exporter::Exporter;
 use crate::history::History;
 use crate::model::{Flavour, Version, median_tells};
@@ -43,7 +44,7 @@ pub struct Publisher {
     /// Of facts about this process.
     process: Resource,
     started: Timestamp,
-    intake: Option<Arc<Intake>>,
+    counts: Option<(Arc<Intake>, Arc<Counts>)>,
     thinned: u64,
     dropped: u64,
     medians: (Option<Timestamp>, Medians),
@@ -75,7 +76,7 @@ impl Publisher {
             fleet,
             process,
             started,
-            intake: None,
+            counts: None,
             thinned: 0,
             dropped: 0,
             medians: (None, Medians::new()),
@@ -85,8 +86,8 @@ impl Publisher {
     }
 
     /// Publishes these counts too, from now on.
-    pub fn counting(mut self, intake: Arc<Intake>) -> Self {
-        self.intake = Some(intake);
+    pub fn counting(mut self, intake: Arc<Intake>, discovered: Arc<Counts>) -> Self {
+        self.counts = Some((intake, discovered));
         self
     }
 
@@ -259,7 +260,7 @@ impl Publisher {
         ] {
             batch.counter(metric, Attributes::new(), self.started, now, integer(value));
         }
-        if let Some(intake) = &self.intake {
+        if let Some((intake, discovered)) = &self.counts {
             // Each from 0 on: a counter that is first seen at 1 has no increase.
             let rejected = intake.rejected.iter().map(|(status, count)| {
                 let attributes = vec![(names::STATUS.into(), i64::from(*status).into())];
@@ -271,6 +272,11 @@ impl Publisher {
             ];
             for (metric, attributes, counter) in plain.into_iter().chain(rejected) {
                 batch.counter(metric, attributes, self.started, now, integer(count(counter)));
+            }
+            for (kind, Count { targets, failures }) in discovered.get() {
+                let attributes: Attributes = vec![(names::DISCOVER_KIND.into(), kind.into())];
+                batch.gauge(&names::DISCOVER_TARGETS, attributes.clone(), now, integer(targets));
+                batch.counter(&names::DISCOVER_FAILURES, attributes, self.started, now, integer(failures));
             }
         }
         let point = HistogramPoint {
