@@ -114,7 +114,7 @@ async fn tell(fleet: &Fleet, events: Vec<Event>) {
 /// nothing to the page.
 pub async fn record(fleet: &Fleet, events: Vec<Event>) {
     let now = fleet.clock.now();
-    let facts = events.into_iter().map(|event| EventFacts::new(event, now, vec![], vec![]).unwrap());
+    let facts = events.into_iter().map(|event| EventFacts::new(event, now, |_| Default::default()).unwrap());
     fleet.store.record(facts.collect()).await.unwrap();
 }
 

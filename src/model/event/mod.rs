@@ -6,6 +6,7 @@
 //! what is malformed when they are read; [`Event::check`] refuses what contradicts itself.
 
 mod check;
+mod complete;
 mod load;
 mod steps;
 mod tests;
@@ -49,7 +50,8 @@ pub struct Event {
     pub task: Option<Task>,
 
     /// RFC 3339. May be left out where `finished` is given: then it is taken from the event that told
-    /// of the beginning, and is `finished` where none did.
+    /// of the beginning, for a run as a whole also from its steps; where none did, it is not known how
+    /// long it took.
     #[serde(default, with = "moment", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub started: Option<Timestamp>,
