@@ -99,15 +99,7 @@ fn inferred_run(steps: &[EventRow]) -> Option<Event> {
     run.inferred = true;
     run.started = steps.iter().map(|step| step.started).min();
     run.finished = steps.iter().filter_map(|step| step.event.finished).max();
-    let worst_first = [
-        CiResult::Timeout,
-        CiResult::Error,
-        CiResult::Failure,
-        CiResult::Cancellation,
-        CiResult::Success,
-        CiResult::Skip,
-    ];
-    run.result = worst_first.into_iter().find(|r| steps.iter().any(|step| step.event.result == Some(*r)));
+    run.result = CiResult::worst(steps.iter().filter_map(|step| step.event.result));
     let text = |of: fn(&Event) -> &Option<String>| steps.iter().find_map(|step| of(&step.event).clone());
     run.branch = text(|event| &event.branch);
     run.commit = text(|event| &event.commit);

@@ -243,6 +243,7 @@ fn tests(total: u64, wrong: &[(usize, u8)], slow: bool) -> Tests {
     let (fail, error) = (count(b"f"), count(b"e"));
     Tests {
         suite: "phpunit".into(),
+        part_of: None,
         cases: CASES.iter().enumerate().map(case).collect(),
         counts: Some(Counts { pass: total - fail - error - 4, fail, error, skip: 4 }),
         aborted: false,

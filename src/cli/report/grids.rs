@@ -133,7 +133,7 @@ fn cases(answers: &Answers) -> Grid {
                 let runs = if flaky { String::new() } else { format!("in {}, ", case.runs.of("run")) };
                 let detail =
                     format!("{runs}first {}{}", ago(case.since, now), on_commit(case.commit.as_ref()));
-                rows.push(vec![toned(word, tone), code(near(&case.case)), code(head), quiet(detail)]);
+                rows.push(vec![toned(word, tone), code(near(&case.case)), code(&head), quiet(detail)]);
             }
             unnamed += count - cases.len().min(CASES_MAX) as u64;
         };

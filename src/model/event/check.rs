@@ -183,6 +183,7 @@ impl Event {
     fn check_tests(&self, c: &mut Checker) {
         let Some(tests) = &self.tests else { return };
         c.name("tests.suite", &tests.suite);
+        c.optional("tests.part_of", tests.part_of.as_ref());
         c.list("tests.cases", tests.cases.len(), CASES_MAX);
         c.list("tests.remarks", tests.remarks.len(), LIST_MAX);
         if tests.counts().total() < tests.cases.len() as u64 {

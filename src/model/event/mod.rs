@@ -218,6 +218,20 @@ impl CiResult {
         CiResult::ALL.into_iter().find(|result| result.as_str() == text)
     }
 
+    /// Of several parts that of the whole.
+    pub fn worst(of_parts: impl IntoIterator<Item = CiResult>) -> Option<CiResult> {
+        const WORST_FIRST: [CiResult; 6] = [
+            CiResult::Timeout,
+            CiResult::Error,
+            CiResult::Failure,
+            CiResult::Cancellation,
+            CiResult::Success,
+            CiResult::Skip,
+        ];
+        let place = |result: &CiResult| WORST_FIRST.iter().position(|other| other == result);
+        of_parts.into_iter().min_by_key(place)
+    }
+
     /// Whether something went wrong: neither a success nor skipped.
     pub fn is_bad(self) -> bool {
         !matches!(self, CiResult::Success | CiResult::Skip)

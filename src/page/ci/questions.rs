@@ -43,7 +43,12 @@ pub fn tests(suites: &[SuiteHistory], now: Time) -> Question {
     note.push('.');
     if !others.is_empty() {
         let bad = others.iter().filter(|other| TestRun::new(other.last()).is_bad()).count();
-        let what = if several_suites { "suites and branches" } else { "branches" };
+        let several_databases = others.iter().any(|other| other.scope.db != newest.scope.db);
+        let what = match (several_suites, several_databases) {
+            (true, _) => "suites and branches",
+            (false, true) => "branches and databases",
+            (false, false) => "branches",
+        };
         note += &match (bad, others.len()) {
             (0, 1) => " The other one passes.".to_owned(),
             (0, n) => format!(" All {n} other {what} pass."),

@@ -44,6 +44,25 @@ fn said(history: &History) -> (String, String, bool) {
 }
 
 #[test]
+fn a_suite_on_several_databases_names_the_one_that_is_spoken_of() {
+    let on = |mut row: EventRow, db| {
+        row.event.db = Some(db);
+        row
+    };
+    let history = of_tests(
+        vec![
+            on(test_run(3, "3.x", 14, 969, 2), Flavour::Mysql),
+            on(test_run(2, "3.x", 60, 971, 0), Flavour::Sqlite),
+            on(test_run(1, "2.4", 90, 971, 0), Flavour::Sqlite),
+        ],
+        vec![],
+    );
+    let (answer, note, _) = said(&history);
+    assert_eq!(answer, "2 of 971 fail on 3.x on mysql");
+    assert!(note.ends_with("All 2 other branches and databases pass."), "{note}");
+}
+
+#[test]
 fn what_fails_newly_is_named_and_other_branches_are_counted() {
     let result = |event: i64, status| ResultRow {
         event,
