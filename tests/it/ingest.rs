@@ -228,6 +228,29 @@ async fn a_million_cases_are_counted_and_the_failures_listed() {
 }
 
 #[tokio::test]
+async fn however_long_its_texts_an_event_sends_a_bounded_amount() {
+    let served = Served::start().await;
+    let long = "x".repeat(20 << 20);
+    let evidence = json!({"reason": "silent for 5 s", "last_test": long, "last_output": ["the end"]});
+    let event = but(run("1"), json!({"step": "unit", "result": "timeout", "evidence": evidence}));
+    assert_eq!(counts(&served.tell(&event).await), (202, 1, 0, 0));
+    let message = "y".repeat(8_000);
+    let cases: Vec<Value> = (0..1_000)
+        .map(|n| json!({"name": format!("case {n}"), "status": "fail", "message": message}))
+        .collect();
+    let tests = json!({"suite": "s", "cases": cases});
+    let event = but(run("2"), json!({"step": "unit", "result": "failure", "tests": tests}));
+    assert_eq!(counts(&served.tell(&event).await), (202, 1, 0, 0));
+    for lane in [cachetscope::store::Lane::Traces, cachetscope::store::Lane::Logs] {
+        for row in served.store.outbox_next(lane, 1 << 30).await.unwrap() {
+            assert!(row.body.len() < 1 << 20, "{lane:?}: {} items of {} bytes", row.items, row.body.len());
+        }
+    }
+    let kept = served.kept().await;
+    assert!(kept.iter().all(|event| event.to_string().len() < 10_000));
+}
+
+#[tokio::test]
 async fn with_tokens_each_request_needs_one_of_the_right_scope() {
     let served = Served::with(tokens(), 1 << 30).await;
     let as_bearer = async |header: &str, body: &Value| {

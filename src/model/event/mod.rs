@@ -7,6 +7,7 @@
 
 mod check;
 mod complete;
+mod limits;
 mod load;
 mod steps;
 mod tests;
@@ -18,10 +19,11 @@ use utoipa::ToSchema;
 
 use super::{Flavour, Version};
 use crate::clock::Timestamp;
-pub use check::{NAME_MAX, Refusal, truncate};
+pub use check::Refusal;
+pub use limits::{CASES_MAX, MESSAGE_MAX, NAME_MAX, truncate};
 pub use load::{Load, Quantile};
 pub use steps::{Action, Deploy, DeployStep, Evidence, Process, Usage};
-pub use tests::{CASES_MAX, Case, CaseStatus, Counts, MESSAGE_MAX, Mark, Tests};
+pub use tests::{Case, CaseStatus, Counts, Mark, Tests};
 pub use told::{EventRow, ResultRow};
 pub use trace::TraceParent;
 

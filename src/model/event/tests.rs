@@ -3,12 +3,6 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Test cases that one event lists at most. Of a longer list the failures are kept first; the counts
-/// always speak of all.
-pub const CASES_MAX: usize = 50_000;
-/// Bytes of a case's message at most.
-pub const MESSAGE_MAX: usize = 8 * 1024;
-
 /// A run of one suite.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
