@@ -80,10 +80,14 @@ impl Gauges {
         let mut attributes = labels(&loaded.version, &loaded.deployment, &loaded.environment, loaded.db);
         attributes.push((names::LOAD.into(), loaded.load.plan.clone().into()));
         let load = &loaded.load;
-        self.add(&names::LOAD_THROUGHPUT, &attributes, load.throughput);
-        self.maybe(&names::LOAD_OFFERED, &attributes, load.offered);
         self.add(&names::LOAD_ERROR_RATIO, &attributes, load.error_ratio());
         self.add(&names::LOAD_TIMESTAMP, &attributes, unix_seconds(loaded.at));
+        if loaded.failure().is_some() {
+            // How fast errors come is no throughput.
+            return;
+        }
+        self.add(&names::LOAD_THROUGHPUT, &attributes, load.throughput);
+        self.maybe(&names::LOAD_OFFERED, &attributes, load.offered);
         self.maybe(&names::LOAD_THROUGHPUT_DELTA, &attributes, loaded.throughput_delta());
         let at = |quantile: f64| {
             let mut attributes = attributes.clone();

@@ -295,9 +295,13 @@ fn against(run: &LoadRun) -> String {
 /// Why runs do not compare.
 fn remarks(answers: &Answers) -> Grid {
     let plans = answers.loads.plans.iter();
-    let rows = plans.filter_map(|plan| {
-        let run = plan.runs.first()?;
+    let runs = plans.flat_map(|plan| {
+        let told = plan.runs.iter().enumerate().filter(|(place, run)| *place == 0 || run.failure.is_some());
+        told.map(move |(_, run)| (plan, run))
+    });
+    let rows = runs.filter_map(|(plan, run)| {
         let why = run.hindrance.as_ref()?;
+        let why = format!("{}: {why}", run.version);
         Some(vec![toned("▲", Tone::Warn), code(&plan.plan), plain(plan.db), plain(why)])
     });
     Grid {

@@ -264,3 +264,26 @@ fn throughput_is_told_with_its_certainty_or_why_it_is_not_compared() {
     let (_, note) = carried(vec![load(2, 50, "3.0.0", 412.0, 0)]);
     assert!(note.ends_with("ago. No version before it was measured with this plan."), "{note}");
 }
+
+#[test]
+fn a_load_run_that_failed_is_no_headline_and_said() {
+    let failed = |mut row: EventRow| {
+        row.event.result = Some(CiResult::Failure);
+        row
+    };
+    let asked = |loads: Vec<EventRow>| {
+        let history = History::of(Reading { loads, ..Reading::default() });
+        let q = throughput(&history.loads, Time(NOW));
+        (q.answer, q.note, q.attention)
+    };
+    let good = || load(1, 900, "3.0.0", 412.0, 0);
+    let (answer, note, attention) = asked(vec![failed(load(2, 50, "3.0.0", 9_999.0, 0)), good()]);
+    assert_eq!((answer.as_str(), attention), ("412 requests/s for 3.0.0 on mysql", true));
+    let end = " On mysql, plan home, 50 min ago, this run failed: it ended with failure.";
+    assert!(note.ends_with(end), "{note}");
+    let (answer, note, attention) = asked(vec![failed(load(2, 50, "3.1.0", 9_999.0, 0)), good()]);
+    assert_eq!((answer.as_str(), attention), ("no load run of 3.1.0 succeeded", true));
+    assert_eq!(note, "plan home on mysql, 50 min ago: this run failed: it ended with failure.");
+    let (_, _, attention) = asked(vec![load(3, 20, "3.0.0", 400.0, 0), failed(load(2, 50, "3.0.0", 1.0, 0))]);
+    assert!(!attention, "it was made good");
+}
