@@ -210,12 +210,15 @@ impl Store {
         Ok(results)
     }
 
-    /// Bytes of undelivered telemetry that the outbox's limit never takes.
+    /// Bytes of telemetry that the outbox's limit never takes and that waits for the collector. What the
+    /// collector refused for good does not: no way to it that is mended would make room.
     pub async fn kept_bytes(&self) -> Result<u64, StoreError> {
         let mut connection = self.pool.acquire().await?;
-        let rows = query("SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM outbox WHERE kept = 1")
-            .fetch(&mut connection)
-            .await?;
+        let rows = query(
+            "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM outbox WHERE kept = 1 AND refused IS NULL",
+        )
+        .fetch(&mut connection)
+        .await?;
         Ok(rows.first().map_or(Ok(0), |row| row.integer(0)).map(|n| u64::try_from(n).unwrap_or(0))?)
     }
 }
