@@ -27,10 +27,13 @@ pub(super) async fn apart<T: Send + 'static>(
     if !heavy {
         return Ok(work());
     }
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
-        tracing::error!(%error, "the reading of a request ended early");
-        Problem::BadRequest("the request could not be read; the daemon's log says why".into())
-    })
+    tokio::task::spawn_blocking(work).await.map_err(broke_off)
+}
+
+/// The thread that read a request ended early: it panicked, whatever the request was.
+pub(super) fn broke_off(error: tokio::task::JoinError) -> Problem {
+    tracing::error!(%error, "the reading of a request ended early");
+    Problem::Internal
 }
 
 /// Records what can be kept, and says what became of each. `weight` is held until the commit, even
@@ -77,7 +80,10 @@ pub(super) async fn take(
             .collect::<Result<_, _>>()
     })
     .await?
-    .map_err(|error| Problem::BadRequest(format!("an event could not be written as JSON: {error}")))?;
+    .map_err(|error| {
+        tracing::error!(%error, "an event could not be written as JSON");
+        Problem::Internal
+    })?;
     for (named, recorded) in named.into_iter().zip(record(app, facts, weight).await?) {
         match recorded {
             Recorded::New | Recorded::Completed | Recorded::Corrected => taken.accepted += 1,
@@ -148,5 +154,18 @@ async fn record(app: &App, facts: Vec<EventFacts>, weight: Weight) -> Result<Vec
             ),
             10,
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_fault_of_ours_is_not_the_senders() {
+        let read =
+            async |heavy, work: fn() -> u8| apart(heavy, work).await.map_err(|problem| problem.status());
+        assert_eq!(read(true, || 1).await, Ok(1));
+        assert_eq!(read(true, || panic!("a fault")).await.map_err(|status| status.as_u16()), Err(500));
     }
 }
