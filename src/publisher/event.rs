@@ -16,12 +16,12 @@ pub struct Intake {
     /// Events that were refused because of what they say.
     pub refused: AtomicU64,
     /// Requests that were turned away, by HTTP status.
-    pub rejected: [(u16, AtomicU64); 8],
+    pub rejected: [(u16, AtomicU64); 10],
 }
 
 impl Intake {
     pub fn new() -> Self {
-        let statuses = [400, 401, 403, 413, 415, 429, 503, 500];
+        let statuses = [400, 401, 403, 405, 408, 413, 415, 429, 500, 503];
         Intake { rejected: statuses.map(|status| (status, AtomicU64::new(0))), ..Intake::default() }
     }
 
