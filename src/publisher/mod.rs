@@ -20,7 +20,7 @@ use crate::model::{Flavour, Version, median_tells};
 use crate::otlp::names::{Kind, Metric};
 use crate::otlp::{Attributes, Encoded, Exemplar, HistogramPoint, MetricBatch, Number, Resource, names};
 use crate::store::{Change, DeploymentRow, Entry, Lane, LaneStatus, RunRow, Series, Store, StoreError};
-pub use event::{Intake, facts_of_event};
+pub use event::{Intake, facts_of_event, infer_runs};
 pub use record::{facts_of, facts_of_tick};
 
 /// Bytes of one encoded request of metrics, before compression.
@@ -99,7 +99,7 @@ impl Publisher {
 
     /// Gives runs of CI a span of their own of which only steps were told. Returns how many.
     pub async fn infer_runs(&self) -> Result<usize, StoreError> {
-        event::infer_runs(&self.store, self.clock.now(), &self.fleet).await
+        infer_runs(&self.store, self.clock.now(), &self.fleet).await
     }
 
     /// One snapshot of everything.

@@ -26,7 +26,7 @@ fn deploy(run: u32, version: &str, url: &str) -> Event {
 
 async fn tell(store: &Store, event: Event) {
     let resource = Resource::new(store.id(), None, None).unwrap();
-    let facts = facts_of_event(event, Clock::system().now(), None, &[], &resource).unwrap();
+    let facts = facts_of_event(event, Clock::system().now(), &[], &resource).unwrap();
     store.record(vec![facts]).await.unwrap();
 }
 

@@ -223,7 +223,7 @@ async fn sent_over(protocol: &'static str) -> Received {
     living.url = "https://localhost/".parse().unwrap();
     let ci = eventful_ci(clock.now());
     living.origin = ci.last().map(Event::as_parent);
-    let facts = ci.into_iter().map(|event| facts_of_event(event, clock.now(), None, &[], &fleet));
+    let facts = ci.into_iter().map(|event| facts_of_event(event, clock.now(), &[], &fleet));
     store.record(facts.collect::<Result<_, _>>().unwrap()).await.unwrap();
     let living = Arc::new(living);
     let rows = vec![DeploymentRow::from(living.as_ref())];
