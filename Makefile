@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo test lint check-unit check-collector check-compose kill-test outage-test stack-test stack-faults fuzz api-test pictures pictures-test bench deny parts
+.PHONY: help build demo test lint check-unit check-collector check-compose kill-test outage-test stack-faults stack-test docker-test fuzz api-test pictures pictures-test bench deny parts
 
 # $(call with-parts,test): tells the commands after it where the real parts are.
 with-parts = parts=$$(scripts/real-parts.sh $(1)); eval "$$parts";
@@ -24,7 +24,7 @@ test: parts lint check-collector check-compose ## get the real parts, lint, run 
 
 lint: check-unit ## format, clippy and documentation, all without a warning
 	@$(call timed,fmt) cargo fmt --check
-	@$(call timed,clippy) cargo clippy --locked --quiet --all-targets -- -D warnings
+	@$(call timed,clippy) cargo clippy --locked --quiet --all-targets --test docker -- -D warnings
 	@export RUSTDOCFLAGS='-D warnings'; $(call timed,doc) cargo doc --locked --quiet --no-deps
 
 # It exits 0 on most problems, so whatever it prints is one. The program need not be installed for this.
@@ -70,6 +70,10 @@ pictures: ## draw the dashboards from the running stack; PROMETHEUS=URL TEMPO=UR
 
 pictures-test: ## draw a dashboard from known answers, and read what it shows
 	@$(call with-parts,test) "$$CACHETSCOPE_TEST_NODE" --test scripts/pictures/test.js
+
+docker-test: ## discovery of containers, on a Docker engine of its own; as root on Debian
+	@$(call timed,test-build) cargo test --no-run --quiet --test docker
+	@scripts/docker-test.sh cargo test --offline --quiet --test docker -- --nocapture --test-threads 1
 
 bench: ## JUnit XML in MB/s; 1,000 deployments a second, beside prometheus-blackbox-exporter
 	@$(call with-parts,bench) scripts/bench.sh

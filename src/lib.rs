@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod demo;
+pub mod discover;
 pub mod exporter;
 pub mod history;
 pub mod http;

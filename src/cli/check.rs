@@ -10,7 +10,8 @@ use clap::Args;
 use super::output::{label, lines, plain_table};
 use super::{Global, exit};
 use crate::clock::Timestamp;
-use crate::config::{Config, Env};
+use crate::config::discover::{FilePattern, Source, targets};
+use crate::config::{Config, Env, Problem, Problems};
 use crate::model::{Deployment, Flavour, Outcome, Phase, Request, Suite, Variant};
 use crate::otlp::{BUCKETS, Resource};
 
@@ -28,7 +29,8 @@ pub(super) struct Check {
 
 impl Check {
     pub fn run(self, global: &Global, env: &Env) -> anyhow::Result<u8> {
-        let config = global.load(env)?;
+        let mut config = global.load(env)?;
+        let problems = take_file_targets(&mut config);
         // The default needs a home, which a pipeline may not have and does not ask about.
         if global.database.is_some() {
             global.location(env)?;
@@ -40,6 +42,9 @@ impl Check {
             .context("OTEL_RESOURCE_ATTRIBUTES")?;
         let series: u64 = config.fleet.iter().map(|deployment| series_of(&config, deployment)).sum();
         super::print(&describe(&config, series))?;
+        if let Some(problems) = Problems::of(problems) {
+            return Err(problems.into());
+        }
         if series > SERIES_MAX && !self.force {
             eprintln!(
                 "error: {series} series are more than {SERIES_MAX}; probe fewer deployments or requests, or insist with --force"
@@ -51,6 +56,31 @@ impl Check {
         }
         Ok(exit::OK)
     }
+}
+
+/// What `file_sd` discovers joins the fleet here; other sources can only be asked. Returns what is
+/// wrong with the files.
+fn take_file_targets(config: &mut Config) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for source in &config.sources {
+        let Source::FileSd(source) = source else { continue };
+        for path in source.patterns.iter().flat_map(FilePattern::files) {
+            match targets::of_file(&path, &path.display().to_string(), &source.label_prefix) {
+                Ok(found) => {
+                    problems.extend(found.problems);
+                    for deployment in found.deployments {
+                        let is_known =
+                            |d: &Arc<Deployment>| d.name == deployment.name || d.url == deployment.url;
+                        if !config.fleet.iter().any(is_known) {
+                            config.fleet.push(deployment.into());
+                        }
+                    }
+                }
+                Err(found) => problems.extend(found.iter().cloned()),
+            }
+        }
+    }
+    problems
 }
 
 fn describe(config: &Config, series: u64) -> String {
@@ -72,9 +102,19 @@ fn describe(config: &Config, series: u64) -> String {
     }
     out.push_str(&lines(&table));
     out.push('\n');
+    let asked: Vec<&Source> =
+        config.sources.iter().filter(|source| !matches!(source, Source::FileSd(_))).collect();
+    for source in &asked {
+        out.push_str(&format!("{source}: asked by the daemon only\n"));
+    }
     if config.fleet.is_empty() {
-        out.push_str("no deployment: list some in probes/fleet.yaml\n");
+        if asked.is_empty() {
+            out.push_str("no deployment: list some in probes/fleet.yaml\n");
+        }
         return out;
+    }
+    if !asked.is_empty() {
+        out.push('\n');
     }
 
     let header = ["deployment", "version", "database", "writes", "requests/min", "budget/min", ""];

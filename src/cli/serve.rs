@@ -27,7 +27,8 @@ pub(super) struct Serve {
     /// Size of a SQLite store beyond which the oldest samples are summarised early
     #[arg(long, env = "CACHETSCOPE_STORE_MAX", value_name = "SIZE", default_value = "5GiB", value_parser = crate::config::parse_size)]
     store_max: u64,
-    /// Size of undelivered telemetry beyond which the oldest goes: metric snapshots first
+    /// Size of undelivered telemetry beyond which the oldest goes, metric snapshots first; what events of
+    /// CI wait with never goes: when it reaches this size, new events are answered 503
     #[arg(long, env = "CACHETSCOPE_OUTBOX_MAX", value_name = "SIZE", default_value = "1GiB", value_parser = crate::config::parse_size)]
     outbox_max: u64,
     /// How often metrics are published

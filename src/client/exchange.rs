@@ -16,7 +16,7 @@ use super::spool::{Name, Spool};
 use super::{CONNECT_MAX, ClientError};
 use crate::clock::Timestamp;
 use crate::exporter::backoff;
-use crate::http::{ordinary, roots_for};
+use crate::http::{causes, ordinary, roots_for};
 use crate::model::Secret;
 
 /// Events in one request at most.
@@ -202,7 +202,7 @@ impl Exchange {
             Ok(response) => response,
             Err(error) => {
                 let again = !error.is_connect() && !error.is_timeout();
-                let reason = format!("no answer from {}: {}", self.place, chain(error.without_url(), secret));
+                let reason = format!("no answer from {}: {}", self.place, clean(&causes(error), secret));
                 return Answer::Later { reason, after: None, again };
             }
         };
@@ -214,7 +214,7 @@ impl Exchange {
                 }
                 Ok(Some(_)) | Ok(None) => break,
                 Err(error) => {
-                    let cause = chain(error.without_url(), secret);
+                    let cause = clean(&causes(error), secret);
                     let reason =
                         format!("{} answered {} and broke off: {cause}", self.place, response.status());
                     return Answer::Later { reason, after: None, again: true };
@@ -264,20 +264,6 @@ fn http_client(url: &Url, place: &str) -> Result<reqwest::Client, ClientError> {
     }
     let builder = ordinary(roots).map_err(|error| ClientError::Http(error.to_string()))?;
     builder.connect_timeout(CONNECT_MAX).build().map_err(|error| ClientError::Http(error.to_string()))
-}
-
-/// An error with what is behind it. Libraries nest them and repeat each other.
-fn chain(error: reqwest::Error, secret: Option<&str>) -> String {
-    let mut causes: Vec<String> = Vec::new();
-    let mut next: Option<&dyn std::error::Error> = Some(&error);
-    while let Some(cause) = next {
-        let text = cause.to_string();
-        if !causes.iter().any(|seen| seen.contains(&text)) {
-            causes.push(text);
-        }
-        next = cause.source();
-    }
-    clean(&causes.join(": "), secret)
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use std::path::Path;
 use http::HeaderValue;
 use url::Url;
 
-use super::hosts::{self, Hosts};
+use super::discover::{self, Source};
+use super::hosts::Hosts;
 use super::problem::{At, Fault, Problem, Problems, Sink};
 use super::reader::{Fields, elements};
 use super::surroundings::Surroundings;
@@ -16,21 +17,30 @@ use super::yaml::{Node, Value, quote};
 use super::{AdHoc, Env};
 use crate::model::{Deployment, Flavour, Secret, Tls, Version};
 
-const DEFAULT_ENVIRONMENT: &str = "production";
+pub(super) const DEFAULT_ENVIRONMENT: &str = "production";
 const DNS_PORT: u16 = 53;
 
-/// The deployments that are sound, each with its place, and the hosts from which events may bring
-/// more; everything else is reported.
-pub(super) fn read(sink: &Sink, node: Node, around: &Surroundings<'_>) -> (Vec<(At, Deployment)>, Hosts) {
+/// What `fleet.yaml` says, as far as it is sound.
+#[derive(Default)]
+pub(super) struct FleetFile {
+    /// Each with its place.
+    pub deployments: Vec<(At, Deployment)>,
+    /// From where events may bring more.
+    pub allow_hosts: Hosts,
+    /// Where more are discovered.
+    pub sources: Vec<Source>,
+}
+
+/// What is not sound is reported.
+pub(super) fn read(sink: &Sink, node: Node, around: &Surroundings<'_>) -> FleetFile {
     if matches!(node.value, Value::Null) {
         sink.report(node.at, Fault::new("the file is empty").hint("a fleet starts with `deployments:`"));
-        return (Vec::new(), Hosts::default());
+        return FleetFile::default();
     }
-    let Some(mut fields) = Fields::of(sink, node, "the fleet") else {
-        return (Vec::new(), Hosts::default());
-    };
+    let Some(mut fields) = Fields::of(sink, node, "the fleet") else { return FleetFile::default() };
     let deployments = elements(sink, fields.take("deployments"));
-    let hosts = fields.take("discover").map(|node| hosts::read(sink, node)).unwrap_or_default();
+    let (allow_hosts, sources) =
+        fields.take("discover").map(|node| discover::read(sink, node, around)).unwrap_or_default();
     fields.finish();
 
     let mut lines: HashMap<String, u32> = HashMap::new();
@@ -49,7 +59,7 @@ pub(super) fn read(sink: &Sink, node: Node, around: &Surroundings<'_>) -> (Vec<(
         }
         fleet.extend(deployment.map(|d| (at, d)));
     }
-    (fleet, hosts)
+    FleetFile { deployments: fleet, allow_hosts, sources }
 }
 
 /// The name is known even when the rest is not sound.
@@ -120,7 +130,7 @@ fn read_deployment(
 }
 
 /// `{ env: NAME }` or `{ file: PATH }`. The value itself never reaches a message.
-fn read_token(sink: &Sink, node: Node, around: &Surroundings<'_>) -> Option<Secret> {
+pub(super) fn read_token(sink: &Sink, node: Node, around: &Surroundings<'_>) -> Option<Secret> {
     const HINT: &str = "write `token: { env: NAME }` or `token: { file: PATH }`";
     let at = node.at;
     if !matches!(node.value, Value::Map(_)) {
@@ -173,7 +183,7 @@ fn sendable(value: &str, whose: &str) -> Result<Secret, Fault> {
     }
 }
 
-fn read_tls(sink: &Sink, node: Node, around: &Surroundings<'_>) -> Option<Tls> {
+pub(super) fn read_tls(sink: &Sink, node: Node, around: &Surroundings<'_>) -> Option<Tls> {
     let mut fields = Fields::of(sink, node, "`tls`")?;
     let ca = fields.get("ca", |n| authorities(around, value::text(n)?));
     let insecure = fields.get("insecure", value::boolean);
@@ -192,14 +202,18 @@ fn authorities(around: &Surroundings<'_>, path: &str) -> Result<std::path::PathB
     Ok(resolved)
 }
 
-fn parse_order(text: &str) -> Result<Version, Fault> {
+pub(super) fn parse_order(text: &str) -> Result<Version, Fault> {
     Version::parse(text).ok_or_else(|| {
         Fault::new(format!("expected a version such as `3.0.0-dev.202608221030`, found {}", quote(text)))
     })
 }
 
 /// With an explicit order any text is a version; `order_is_bad` when one was given in vain.
-fn parse_version(text: &str, order: Option<&Version>, order_is_bad: bool) -> Result<Version, Fault> {
+pub(super) fn parse_version(
+    text: &str,
+    order: Option<&Version>,
+    order_is_bad: bool,
+) -> Result<Version, Fault> {
     const CHARS_MAX: usize = 100;
     if text.is_empty()
         || text.len() > CHARS_MAX
@@ -222,7 +236,7 @@ fn parse_version(text: &str, order: Option<&Version>, order_is_bad: bool) -> Res
     })
 }
 
-fn parse_flavour(text: &str) -> Result<Flavour, Fault> {
+pub(super) fn parse_flavour(text: &str) -> Result<Flavour, Fault> {
     text.parse::<Flavour>().map_err(|message| {
         let known: Vec<&str> = Flavour::ALL.iter().map(|f| f.as_str()).collect();
         let fault = Fault::new(message.replace('\n', " "));
@@ -234,7 +248,17 @@ fn parse_flavour(text: &str) -> Result<Flavour, Fault> {
 }
 
 /// Scheme, host, port and path. What may be a password is never repeated.
-fn parse_url(text: &str) -> Result<Url, Fault> {
+pub(super) fn parse_url(text: &str) -> Result<Url, Fault> {
+    let url = parse_http(text)?;
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(Fault::new("expected a URL without query or fragment")
+            .hint("requests bring their own path and query"));
+    }
+    Ok(url)
+}
+
+/// As [`parse_url`], and with a query.
+pub(super) fn parse_http(text: &str) -> Result<Url, Fault> {
     let shown = if text.contains(['@', '?']) { "this".to_owned() } else { quote(text) };
     let url = Url::parse(text).map_err(|error| {
         Fault::new(format!("{shown} is not a URL: {error}")).hint("such as `http://127.0.0.1:8101`")
@@ -245,10 +269,6 @@ fn parse_url(text: &str) -> Result<Url, Fault> {
     if !url.username().is_empty() || url.password().is_some() {
         let fault = Fault::new("credentials do not belong in a URL: it is shown and exported");
         return Err(fault.hint("use `token: { env: NAME }`"));
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(Fault::new("expected a URL without query or fragment")
-            .hint("requests bring their own path and query"));
     }
     Ok(url)
 }
@@ -265,7 +285,7 @@ fn parse_resolver(text: &str) -> Result<SocketAddr, Fault> {
 }
 
 /// An image digest as registries write it: `sha256:` and 64 hexadecimal digits.
-fn parse_digest(text: &str) -> Result<String, Fault> {
+pub(super) fn parse_digest(text: &str) -> Result<String, Fault> {
     let hex =
         text.strip_prefix("sha256:").filter(|h| h.len() == 64 && h.chars().all(|c| c.is_ascii_hexdigit()));
     match hex {
@@ -280,7 +300,7 @@ fn host_of(url: &Url) -> String {
     url.host_str().unwrap_or_default().to_owned()
 }
 
-fn is_loopback(url: &Url) -> bool {
+pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
         Some(url::Host::Ipv6(ip)) => ip.is_loopback(),

@@ -62,23 +62,8 @@ fn within(ip: IpAddr, net: IpAddr, bits: u32) -> bool {
     width == net_width && (ip ^ net).checked_shr(width - bits).unwrap_or(0) == 0
 }
 
-/// `discover:` of `fleet.yaml`.
-pub(super) fn read(sink: &Sink, node: Node) -> Hosts {
-    let Some(mut fields) = Fields::of(sink, node, "`discover`") else { return Hosts::default() };
-    for key in ["http_sd", "docker"] {
-        if let Some(node) = fields.take(key) {
-            let fault = Fault::new(format!(
-                "`{key}` is not there yet: deployments come from this list and from events"
-            ));
-            sink.report(
-                node.at,
-                fault.hint("list each deployment under `deployments:`, or use `deploy_events:`"),
-            );
-        }
-    }
-    let events = fields.take("deploy_events");
-    fields.finish();
-    let Some(events) = events else { return Hosts::default() };
+/// `deploy_events:` under `discover:`.
+pub(super) fn read(sink: &Sink, events: Node) -> Hosts {
     let at = events.at;
     let Some(mut fields) = Fields::of(sink, events, "`deploy_events`") else { return Hosts::default() };
     let given = fields.need_node("allow_hosts");

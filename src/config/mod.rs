@@ -9,6 +9,7 @@
 
 pub mod ci;
 mod compose;
+pub mod discover;
 mod env;
 mod expect;
 mod fleet;
@@ -35,6 +36,7 @@ pub use tokens::{Tokens, tokens};
 pub use value::parse_size;
 
 use crate::model::{Deployment, Suite};
+use fleet::FleetFile;
 use problem::{Fault, Sink};
 use suite::{Identity, SuiteFile};
 use surroundings::Surroundings;
@@ -59,6 +61,8 @@ pub struct Config {
     pub fleet: Vec<Arc<Deployment>>,
     /// From where deploy events may bring more into the fleet.
     pub allow_hosts: Hosts,
+    /// Where more of it is discovered.
+    pub sources: Vec<discover::Source>,
     /// What works, but may not be meant.
     pub notes: Vec<Problem>,
     /// All files that were read, and the directory itself: a change of any of them may change the
@@ -116,8 +120,7 @@ pub fn load(source: Source<'_>, env: &Env) -> Result<Config, Problems> {
     };
     let around = Surroundings::new(env, dir.unwrap_or(Path::new("")));
     let mut sinks: Vec<Sink> = Vec::new();
-    let mut fleet = Vec::new();
-    let mut allow_hosts = Hosts::default();
+    let mut fleet = FleetFile::default();
     let mut suites: Vec<(SuiteFile, Sink)> = Vec::new();
     let mut names: BTreeSet<String> = BTreeSet::new();
     let mut identities: Vec<Identity> = Vec::new();
@@ -151,7 +154,7 @@ pub fn load(source: Source<'_>, env: &Env) -> Result<Config, Problems> {
                 .and_then(|text| yaml::parse(&sink.file, &text).map_err(|problem| sink.add(problem)).ok());
             if is_fleet(&name) {
                 if let Some(node) = node {
-                    (fleet, allow_hosts) = fleet::read(&sink, node, &around);
+                    fleet = fleet::read(&sink, node, &around);
                 }
                 sinks.push(sink);
                 continue;
@@ -179,7 +182,7 @@ pub fn load(source: Source<'_>, env: &Env) -> Result<Config, Problems> {
     suites.sort_by_key(|(_, sink)| (!sink.file.starts_with(EMBEDDED), sink.file.clone()));
     let (suites, used) = compose::compose(suites);
     sinks.extend(used);
-    note_strangers(&sinks, &fleet, &suites);
+    note_strangers(&sinks, &fleet.deployments, &suites);
 
     let (mut problems, mut notes) = (Vec::new(), Vec::new());
     for (of_file, notes_of_file) in sinks.into_iter().map(Sink::into_parts) {
@@ -191,8 +194,9 @@ pub fn load(source: Source<'_>, env: &Env) -> Result<Config, Problems> {
     }
     notes.sort();
     let files = dir.into_iter().map(Path::to_owned).chain(around.into_files()).collect();
-    let fleet = fleet.into_iter().map(|(_, deployment)| Arc::new(deployment)).collect();
-    Ok(Config { suites, fleet, allow_hosts, notes, files })
+    let FleetFile { deployments, allow_hosts, sources } = fleet;
+    let fleet = deployments.into_iter().map(|(_, deployment)| Arc::new(deployment)).collect();
+    Ok(Config { suites, fleet, allow_hosts, sources, notes, files })
 }
 
 /// Notes deployments that no suite speaks to.

@@ -69,6 +69,7 @@ macro_rules! bad_input {
 bad_input! {
     fleet_errors_are_all_reported: "fleet";
     hosts_for_deploy_events_are_named_one_by_one: "fleet-discover";
+    sources_of_discovery_are_sound_or_all_reported: "fleet-sources";
     secrets_are_refused_without_being_shown: "fleet-secrets";
     urls_are_only_scheme_host_port_and_path: "fleet-urls";
     suite_errors_are_all_reported: "suite";

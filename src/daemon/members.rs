@@ -1,15 +1,18 @@
-//! Who belongs to the fleet: what the file lists, and what deploy events registered. Pure.
+//! Who belongs to the fleet: what the file lists, what was discovered, and what deploy events
+//! registered. Pure.
 //!
-//! The file is believed. An event that agrees with it adds what only CI knows (digest, commit, the
-//! span to link to); one that contradicts it is told, and changes nothing.
+//! The file is believed; then what is discovered, since that is there; then events. Who agrees with
+//! the one that is believed adds what it alone knows (digest, commit, the span to link to); who
+//! contradicts it is told, and changes nothing.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::config::Config;
+use crate::discover::{Found, Target};
 use crate::history::{Fleet, Registered, place};
-use crate::model::Deployment;
+use crate::model::{Deployment, Flavour, Version};
 
 /// Deployments that events may bring into the fleet; of more, the newest.
 const REGISTERED_MAX: usize = 500;
@@ -25,15 +28,19 @@ pub(super) struct Members {
     pub notices: Vec<String>,
 }
 
-pub(super) fn join(config: &Config, told: &Fleet) -> Members {
-    let mut notices = Vec::new();
+pub(super) fn join(config: &Config, found: &Found, told: &Fleet) -> Members {
+    let mut notices = found.notices.clone();
     let mut deployments: Vec<Arc<Deployment>> = Vec::new();
     for listed in &config.fleet {
+        let listed = match found.targets.iter().find(|target| is_about(&target.deployment, listed)) {
+            Some(target) => with_target(listed, target, &mut notices),
+            None => listed.clone(),
+        };
         deployments.push(match told.about(&listed.name, &listed.url) {
-            Some(event) if agrees(listed, event) => completed(listed, event),
+            Some(event) if agrees(&listed, event) => completed(&listed, event),
             Some(event) => {
-                notices.push(contradiction(listed, event));
-                listed.clone()
+                notices.push(contradiction(FILE, &listed, &Claim::of(event)));
+                listed
             }
             None => {
                 if let Some(at) = told.removed.get(&listed.name) {
@@ -44,12 +51,41 @@ pub(super) fn join(config: &Config, told: &Fleet) -> Members {
                          probed; take it out of the file"
                     ));
                 }
-                listed.clone()
+                listed
             }
         });
     }
-    let names: HashSet<&str> = config.fleet.iter().map(|d| d.name.as_str()).collect();
-    let places: HashSet<String> = config.fleet.iter().map(|d| place(&d.url)).collect();
+    let mut names: HashSet<String> = config.fleet.iter().map(|d| d.name.clone()).collect();
+    let mut places: HashSet<String> = config.fleet.iter().map(|d| place(&d.url)).collect();
+    for Target { by, deployment } in &found.targets {
+        if !places.insert(place(&deployment.url)) {
+            continue;
+        }
+        if !names.insert(deployment.name.clone()) {
+            notices.push(format!(
+                "{by} tells of another {} at {}: it is not probed, for names are unique; give it a name of its own",
+                deployment.name, deployment.url
+            ));
+            continue;
+        }
+        if !is_spoken_to(config, deployment) {
+            let Deployment { name, version, db, .. } = deployment.as_ref();
+            notices.push(format!(
+                "{name} ({version} on {db}), which {by} tells of, is not probed: no suite has a variant for this version"
+            ));
+        }
+        deployments.push(match told.about(&deployment.name, &deployment.url) {
+            Some(event) if agrees(deployment, event) => completed(deployment, event),
+            Some(event) => {
+                // Digests are left out: an engine knows images by ids, and CI by what it pushed.
+                if !same_build(deployment, &event.version, event.db) {
+                    notices.push(contradiction(by, deployment, &Claim::of(event)));
+                }
+                deployment.clone()
+            }
+            None => deployment.clone(),
+        });
+    }
     let mut joined: Vec<(Timestamp, Arc<Deployment>)> = Vec::new();
     for event in &told.registered {
         let Some(deployment) = event.deployment() else { continue };
@@ -59,7 +95,7 @@ pub(super) fn join(config: &Config, told: &Fleet) -> Members {
         match obstacle(config, &deployment) {
             Some(why) => notices.push(format!("{} is not probed: {why}", of_event(event))),
             None => {
-                if !config.suites.iter().any(|suite| suite.variant_for(&deployment.version).is_some()) {
+                if !is_spoken_to(config, &deployment) {
                     notices.push(format!(
                         "{} is not probed: no suite has a variant for this version",
                         of_event(event)
@@ -88,11 +124,34 @@ pub(super) fn join(config: &Config, told: &Fleet) -> Members {
     Members { deployments, notices }
 }
 
-/// Whether an event can be about the very build that the file lists.
+fn is_spoken_to(config: &Config, deployment: &Deployment) -> bool {
+    config.suites.iter().any(|suite| suite.variant_for(&deployment.version).is_some())
+}
+
+fn is_about(found: &Deployment, listed: &Deployment) -> bool {
+    found.name == listed.name || place(&found.url) == place(&listed.url)
+}
+
+/// By their place in the order: a file may call by a branch's name what CI calls by its number.
+fn same_build(listed: &Deployment, version: &Version, db: Flavour) -> bool {
+    listed.version.order_text() == version.order_text() && listed.db == db
+}
+
+/// What the file lists, with the digest of what was found there.
+fn with_target(listed: &Arc<Deployment>, target: &Target, notices: &mut Vec<String>) -> Arc<Deployment> {
+    let found = &target.deployment;
+    if !same_build(listed, &found.version, found.db) {
+        notices.push(contradiction(FILE, listed, &Claim::of_target(target)));
+    } else if listed.digest.is_none() && found.digest.is_some() {
+        return Arc::new(Deployment { digest: found.digest.clone(), ..listed.as_ref().clone() });
+    }
+    listed.clone()
+}
+
+/// Whether an event can be about the very build that is believed to be there.
 fn agrees(listed: &Deployment, event: &Registered) -> bool {
     let digests = matches!((&listed.digest, &event.digest), (Some(a), Some(b)) if a != b);
-    // By their place in the order: a file may call by a branch's name what CI calls by its number.
-    listed.version.order_text() == event.version.order_text() && listed.db == event.db && !digests
+    same_build(listed, &event.version, event.db) && !digests
 }
 
 fn completed(listed: &Arc<Deployment>, event: &Registered) -> Arc<Deployment> {
@@ -103,21 +162,47 @@ fn completed(listed: &Arc<Deployment>, event: &Registered) -> Arc<Deployment> {
     deployment.into()
 }
 
-fn contradiction(listed: &Deployment, event: &Registered) -> String {
-    let Deployment { name, version, db, digest, .. } = listed;
-    let says = if *name == event.name { String::new() } else { format!("{} is there, ", event.name) };
-    let (mut here, mut there) = (format!("{version} on {db}"), format!("{} on {}", event.version, event.db));
-    if let (Some(of_file), Some(of_event)) = (digest, &event.digest)
+/// How messages call the list.
+const FILE: &str = "fleet.yaml";
+
+/// What somebody says is there, who is not believed.
+struct Claim<'a> {
+    who: String,
+    name: &'a str,
+    version: &'a Version,
+    db: Flavour,
+    digest: Option<&'a String>,
+}
+
+impl<'a> Claim<'a> {
+    fn of(event: &'a Registered) -> Self {
+        let Registered { name, version, db, digest, at, .. } = event;
+        let who = format!("the deploy event of {}", minute(*at));
+        Claim { who, name, version, db: *db, digest: digest.as_ref() }
+    }
+
+    fn of_target(target: &'a Target) -> Self {
+        let Deployment { name, version, db, digest, .. } = target.deployment.as_ref();
+        Claim { who: target.by.to_owned(), name, version, db: *db, digest: digest.as_ref() }
+    }
+}
+
+fn contradiction(by: &str, believed: &Deployment, claim: &Claim<'_>) -> String {
+    let Deployment { name, version, db, digest, .. } = believed;
+    let says = if *name == claim.name { String::new() } else { format!("{} is there, ", claim.name) };
+    let (mut here, mut there) = (format!("{version} on {db}"), format!("{} on {}", claim.version, claim.db));
+    if let (Some(of_file), Some(of_claim)) = (digest, claim.digest)
         && here == there
     {
         here.push_str(&format!(", image {of_file}"));
-        there.push_str(&format!(", image {of_event}"));
+        there.push_str(&format!(", image {of_claim}"));
     }
-    format!(
-        "fleet.yaml says {name} is {here}, the deploy event of {} says {says}{there}: the file is believed; \
-         change it, or take the entry out",
-        minute(event.at)
-    )
+    let advice = if by == FILE {
+        "the file is believed; change it, or take the entry out".to_owned()
+    } else {
+        format!("{by} is believed")
+    };
+    format!("{by} says {name} is {here}, {} says {says}{there}: {advice}", claim.who)
 }
 
 /// Why a deployment that an event tells of cannot be probed.
@@ -159,119 +244,4 @@ fn minute(at: Timestamp) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{self, Env, Source};
-    use crate::model::{Flavour, TraceParent, Version};
-
-    const FLEET: &str = "deployments:\n\
-        - { name: cachet-2.4, version: v2.4.1, db: mysql, url: 'http://127.0.0.1:8101' }\n\
-        discover: { deploy_events: { allow_hosts: ['*.ci.example', 10.0.0.0/8] } }\n";
-
-    fn config() -> Config {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("fleet.yaml"), FLEET).unwrap();
-        config::load(Source::Required(dir.path()), &Env::default()).unwrap()
-    }
-
-    fn event(name: &str, version: &str, url: &str) -> Registered {
-        Registered {
-            name: name.to_owned(),
-            version: Version::parse(version).unwrap(),
-            db: Flavour::Mysql,
-            environment: "production".to_owned(),
-            url: Some(url.parse().unwrap()),
-            digest: Some("sha256:2".to_owned()),
-            commit: Some("abc".to_owned()),
-            origin: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse::<TraceParent>().unwrap(),
-            // 2026-11-23 14:02
-            at: Timestamp(1_795_442_520_000_000_000),
-        }
-    }
-
-    fn joined(events: Vec<Registered>) -> Members {
-        join(&config(), &Fleet { registered: events, ..Fleet::default() })
-    }
-
-    fn names(members: &Members) -> Vec<&str> {
-        members.deployments.iter().map(|d| d.name.as_str()).collect()
-    }
-
-    #[test]
-    fn an_event_that_agrees_adds_what_only_ci_knows() {
-        for event in [
-            event("cachet-2.4", "2.4.1", "http://elsewhere.example"),
-            event("another-name", "2.4.1", "http://127.0.0.1:8101/"),
-        ] {
-            let members = joined(vec![event.clone()]);
-            assert_eq!((names(&members), members.notices.len()), (vec!["cachet-2.4"], 0));
-            let deployment = &members.deployments[0];
-            assert_eq!(deployment.url.as_str(), "http://127.0.0.1:8101/");
-            assert_eq!((&deployment.digest, &deployment.commit), (&event.digest, &event.commit));
-            assert_eq!(deployment.origin, Some(event.origin));
-        }
-    }
-
-    #[test]
-    fn the_file_is_believed_and_the_contradiction_is_told() {
-        let members = joined(vec![event("cachet-2.4", "2.5.0", "http://127.0.0.1:8101")]);
-        assert_eq!(members.deployments, config().fleet);
-        assert_eq!(
-            members.notices,
-            [
-                "fleet.yaml says cachet-2.4 is 2.4.1 on mysql, the deploy event of 2026-11-23 14:02 UTC says 2.5.0 on \
-              mysql: the file is believed; change it, or take the entry out"
-            ]
-        );
-        let members = joined(vec![event("new", "2.5.0", "http://127.0.0.1:8101")]);
-        assert_eq!(members.deployments, config().fleet);
-        assert!(members.notices[0].contains("says new is there, 2.5.0 on mysql"), "{:?}", members.notices);
-    }
-
-    #[test]
-    fn only_allowed_hosts_join() {
-        let members = joined(vec![
-            event("a", "2.4.1", "http://a.ci.example"),
-            event("b", "2.4.1", "http://b.example"),
-            event("c", "2.4.1", "http://10.1.2.3:8080"),
-            event("d|e", "2.4.1", "http://d.ci.example"),
-            event("f", "1.0.0", "http://f.ci.example"),
-        ]);
-        assert_eq!(names(&members), ["cachet-2.4", "a", "c", "f"]);
-        assert_eq!(
-            members.notices,
-            [
-                "b (2.4.1 on mysql), which the deploy event of 2026-11-23 14:02 UTC tells of, is not probed: its host \
-                 b.example is not allowed; add it to `allow_hosts` under `discover:` and `deploy_events:` in fleet.yaml",
-                "d|e (2.4.1 on mysql), which the deploy event of 2026-11-23 14:02 UTC tells of, is not probed: its name \
-                 is not one of at most 100 letters, digits, `.`, `_`, `-` or `+`",
-                "f (1.0.0 on mysql), which the deploy event of 2026-11-23 14:02 UTC tells of, is not probed: no suite \
-                 has a variant for this version",
-            ]
-        );
-    }
-
-    #[test]
-    fn a_removal_of_what_the_file_lists_is_told() {
-        let removed = [("cachet-2.4".to_owned(), Timestamp(1_795_442_520_000_000_000))];
-        let members = join(&config(), &Fleet { removed: removed.into(), ..Fleet::default() });
-        assert_eq!(names(&members), ["cachet-2.4"]);
-        assert!(members.notices[0].contains("says that it is gone"), "{:?}", members.notices);
-    }
-
-    #[test]
-    fn there_is_a_limit_and_the_newest_stay() {
-        let events = (0..REGISTERED_MAX + 30).map(|n| {
-            let mut event = event(&format!("d{n:04}"), "2.4.1", &format!("http://d{n}.ci.example"));
-            event.at = Timestamp(event.at.0 + n as i64);
-            event
-        });
-        let members = joined(events.collect());
-        assert_eq!(members.deployments.len(), 1 + REGISTERED_MAX);
-        assert_eq!(members.deployments[1].name, "d0030");
-        let refused = (0..30).map(|n| event(&format!("d{n}"), "2.4.1", &format!("http://d{n}.example")));
-        let members = joined(refused.collect());
-        assert_eq!(members.notices.len(), NOTICES_MAX + 1);
-        assert_eq!(members.notices[NOTICES_MAX], "and 10 more of this kind");
-    }
-}
+mod tests;

@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::{Config, Env};
+use crate::discover::Discover;
 use crate::exporter::{self, Exporter, Transport};
 use crate::http::Client;
 use crate::ingest;
@@ -124,7 +125,9 @@ impl Daemon {
         let (notices, notices_seen) = notices::Notices::new();
         let client = Client::new(clock.clone());
         let rounds = Rounds::new(store.clone(), client.clone(), clock.clone(), fleet_resource.clone());
-        let fleet = Fleet::new(store.clone(), rounds.clone(), notices.clone());
+        let discover = Discover::new(client.clone(), clock.clone(), tasks.clone(), stop.clone());
+        let discovered = discover.counts();
+        let fleet = Fleet::new(store.clone(), rounds.clone(), discover, notices.clone());
         fleet.set(config).await?;
         tasks.spawn(rounds.clone().run(stop.clone()));
         tasks.spawn(fleet.clone().run(stop.clone()));
@@ -167,7 +170,7 @@ impl Daemon {
         let exporter = Exporter::new(store.clone(), transport, clock.clone());
         let publisher =
             Publisher::new(store.clone(), exporter.clone(), clock.clone(), fleet_resource, settings.process)
-                .counting(intake);
+                .counting(intake, discovered);
         let publishing = tokio::spawn(publish(
             publisher,
             store.clone(),

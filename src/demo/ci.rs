@@ -72,9 +72,8 @@ pub async fn record(
     told: Vec<Told>,
 ) -> Result<(), FeedError> {
     for batch in told.chunks(BATCH) {
-        let facts = batch.iter().map(|told| {
-            facts_of_event(told.event.clone(), clock.now(), told.event.started, &told.links, resource)
-        });
+        let facts =
+            batch.iter().map(|told| facts_of_event(told.event.clone(), clock.now(), &told.links, resource));
         store.record(facts.collect::<Result<_, _>>()?).await?;
     }
     Ok(())

@@ -26,7 +26,7 @@ pub struct Deployed {
     pub rolled_back_from: Option<Version>,
     /// The same version was deployed there before, from another image.
     pub is_rebuild: bool,
-    /// No later success of the same deployment and version is known.
+    /// No later deployment of the same name and version is known, whatever became of it.
     pub is_last: bool,
     pub pipeline: String,
     pub run: String,

@@ -8,6 +8,7 @@ mod loads;
 mod read;
 mod reported;
 mod suites;
+mod wholes;
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -18,7 +19,7 @@ pub use deploys::{Deployed, Previous as PreviousDeploy, StepTime};
 pub use fleet::{Fleet, Registered, fleet, place};
 pub use loads::{LatencyDelta, Loaded, Previous as PreviousLoad};
 pub use reported::mismatch;
-pub use suites::{CaseNote, Flaky, Scope, Slow, Slower, SuiteHistory, TestRun};
+pub use suites::{CaseNote, Flaky, Scope, Slow, Slower, SuiteHistory, TestRun, head};
 
 /// How far back test runs are looked at: a flaky case shows within this time, or is none.
 pub const TESTS_WINDOW: Duration = Duration::from_secs(14 * 86_400);
@@ -51,7 +52,7 @@ pub struct Reading {
 /// What is found.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    /// A suite on a branch (or version) each, the one with the newest run first.
+    /// A suite on a branch (or version) and database each, the one with the newest run first.
     pub suites: Vec<SuiteHistory>,
     /// Newest first.
     pub deploys: Vec<Deployed>,
@@ -76,8 +77,8 @@ impl History {
 pub fn timed_runs(tests: &[EventRow]) -> Vec<i64> {
     let mut scopes = Vec::new();
     let mut runs = Vec::new();
-    for row in tests {
-        let Some(scope) = suites::Scope::of(row) else { continue };
+    for whole in wholes::wholes(tests) {
+        let Some(scope) = Scope::of(&whole.row) else { continue };
         let place = scopes.iter().position(|(known, _)| *known == scope).unwrap_or_else(|| {
             scopes.push((scope, 0));
             scopes.len() - 1
@@ -85,7 +86,7 @@ pub fn timed_runs(tests: &[EventRow]) -> Vec<i64> {
         let (_, count) = &mut scopes[place];
         if place < TIMED_SUITES_MAX && *count < TIMED_RUNS_MAX {
             *count += 1;
-            runs.push(row.key);
+            runs.extend(whole.parts);
         }
     }
     runs

@@ -2,14 +2,16 @@
 //!
 //! A case *fails newly* when it fails in the last run of its suite on a branch and passed the last
 //! time before that (or never ran). It is *flaky* when it passed and failed on the same commit within
-//! 14 days, or passed only when its runner ran it again; five passes in a row clear it. Both rules
-//! look at all runs by the time they began, so it does not matter in which order they were told of.
+//! 14 days, on one database, or passed only when its runner ran it again; five passes in a row clear it.
+//! Both rules look at all runs by the time they began, so it does not matter in which order they were
+//! told of.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
+use super::wholes::{by_run, wholes};
 use super::{first_of, growth, median};
 use crate::clock::Timestamp;
-use crate::model::{CaseStatus, CiResult, Counts, EventRow, Mark, ResultRow, TraceParent};
+use crate::model::{CaseStatus, CiResult, Counts, EventRow, Flavour, Mark, ResultRow, TraceParent};
 
 /// So many passes in a row, and a case counts as mended.
 const PASSES_CLEAR: usize = 5;
@@ -23,8 +25,9 @@ const OLDER_RUNS_MIN: usize = 5;
 const SLOWER_RATIO: f64 = 0.5;
 const SLOWER_SECONDS: f64 = 0.05;
 
-/// What is compared from run to run: one suite, on one branch, or of one version where no branch is
-/// known.
+/// What is compared from run to run: one suite on one branch, or of one version where no branch is
+/// known; apart by database and environment, since a test may well pass on one of them and not on
+/// another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Scope {
     pub suite: String,
@@ -32,23 +35,44 @@ pub struct Scope {
     pub branch: Option<String>,
     /// Only where no branch is known.
     pub version: Option<String>,
+    /// The database that the tests ran on, where it was told.
+    pub db: Option<Flavour>,
+    /// Where it was told.
+    pub environment: Option<String>,
 }
+
+/// A suite over all its branches, on one database and in one environment: where a case of it is the
+/// same case.
+type Place<'a> = (&'a str, Option<Flavour>, Option<&'a str>);
 
 impl Scope {
     pub(super) fn of(row: &EventRow) -> Option<Scope> {
-        let branch = row.event.branch.clone();
-        let version =
-            if branch.is_none() { row.event.version.as_ref().map(ToString::to_string) } else { None };
-        Some(Scope { suite: row.event.tests.as_ref()?.suite.clone(), branch, version })
+        let event = &row.event;
+        let branch = event.branch.clone();
+        let version = if branch.is_none() { event.version.as_ref().map(ToString::to_string) } else { None };
+        let suite = event.tests.as_ref()?.suite.clone();
+        Some(Scope { suite, branch, version, db: event.db, environment: event.environment.clone() })
     }
 
-    /// The branch, or the version, or that neither is known.
-    pub fn head(&self) -> &str {
-        self.branch.as_deref().or(self.version.as_deref()).unwrap_or("(no branch)")
+    fn place(&self) -> Place<'_> {
+        (&self.suite, self.db, self.environment.as_deref())
+    }
+
+    /// The branch, or the version, or that neither is known; with database and environment, where
+    /// these are: `3.x on mysql in staging`.
+    pub fn head(&self) -> String {
+        head(self.branch.as_deref().or(self.version.as_deref()), self.db, self.environment.as_deref())
     }
 }
 
-/// One suite on one branch.
+/// In words.
+pub fn head(of: Option<&str>, db: Option<Flavour>, environment: Option<&str>) -> String {
+    let on = db.map(|db| format!(" on {db}")).unwrap_or_default();
+    let within = environment.map(|name| format!(" in {name}")).unwrap_or_default();
+    format!("{}{on}{within}", of.unwrap_or("(no branch)"))
+}
+
+/// One suite on one branch and database.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SuiteHistory {
     pub scope: Scope,
@@ -60,7 +84,7 @@ pub struct SuiteHistory {
     pub still_failing: Vec<CaseNote>,
     /// Pass in the last run, and failed the time before.
     pub fixed: Vec<CaseNote>,
-    /// Of this suite, on whatever branch it shows.
+    /// Of this suite, on this database and in this environment, on whatever branch it shows.
     pub flaky: Vec<Flaky>,
     /// Of the last run.
     pub slowest: Vec<Slow>,
@@ -145,32 +169,32 @@ impl SuiteHistory {
 }
 
 pub(super) fn suites(tests: &[EventRow], doubtful: &[ResultRow], timed: &[ResultRow]) -> Vec<SuiteHistory> {
-    let scopes = first_of(tests.iter().filter_map(Scope::of), Clone::clone);
-    let by_event = |results: &[ResultRow]| {
-        let mut map: HashMap<i64, Vec<ResultRow>> = HashMap::new();
-        results.iter().for_each(|result| map.entry(result.event).or_default().push(result.clone()));
-        map
-    };
-    let (doubtful, timed) = (by_event(doubtful), by_event(timed));
-    let mut flaky: HashMap<String, Vec<Flaky>> = HashMap::new();
-    for suite in scopes.iter().map(|scope| &scope.suite).collect::<BTreeSet<_>>() {
-        flaky.insert(suite.clone(), flaky_of(suite, tests, &doubtful));
+    let wholes = wholes(tests);
+    let (doubtful, timed) = (by_run(doubtful, &wholes), by_run(timed, &wholes));
+    let runs: Vec<(Scope, &EventRow)> =
+        wholes.iter().filter_map(|whole| Some((Scope::of(&whole.row)?, &whole.row))).collect();
+    let mut flaky: HashMap<Place, Vec<Flaky>> = HashMap::new();
+    for (scope, _) in &runs {
+        flaky.entry(scope.place()).or_insert_with(|| {
+            let here = runs.iter().filter(|(other, _)| other.place() == scope.place());
+            flaky_of(here.map(|(_, row)| *row), &doubtful)
+        });
     }
-    scopes
+    first_of(runs.iter().map(|(scope, _)| scope), |scope| *scope)
         .into_iter()
         .map(|scope| {
             let rows: Vec<&EventRow> =
-                tests.iter().filter(|row| Scope::of(row).as_ref() == Some(&scope)).collect();
+                runs.iter().filter(|(other, _)| other == scope).map(|(_, row)| *row).collect();
             let [newly_failing, still_failing, fixed] = changes(&rows, &doubtful);
             SuiteHistory {
                 runs: rows.iter().map(|row| test_run(row)).collect(),
                 newly_failing,
                 still_failing,
                 fixed,
-                flaky: flaky.get(&scope.suite).cloned().unwrap_or_default(),
+                flaky: flaky.get(&scope.place()).cloned().unwrap_or_default(),
                 slowest: slowest(rows[0], &timed),
                 slower: slower(&rows, &timed),
-                scope,
+                scope: scope.clone(),
             }
         })
         .collect()
@@ -236,9 +260,12 @@ fn changes(rows: &[&EventRow], doubtful: &HashMap<i64, Vec<ResultRow>>) -> [Vec<
     [new, still, fixed]
 }
 
-fn flaky_of(suite: &str, tests: &[EventRow], doubtful: &HashMap<i64, Vec<ResultRow>>) -> Vec<Flaky> {
+fn flaky_of<'a>(
+    rows: impl Iterator<Item = &'a EventRow>,
+    doubtful: &HashMap<i64, Vec<ResultRow>>,
+) -> Vec<Flaky> {
     let mut past: BTreeMap<i64, Vec<(&EventRow, &ResultRow)>> = BTreeMap::new();
-    for row in tests.iter().filter(|row| row.event.tests.as_ref().is_some_and(|tests| tests.suite == suite)) {
+    for row in rows {
         for result in doubtful.get(&row.key).into_iter().flatten() {
             if result.status != CaseStatus::Skip {
                 past.entry(result.case).or_default().push((row, result));
@@ -378,7 +405,7 @@ mod tests {
         assert!(passed.succeeded() && ended(CiResult::Skip).succeeded());
         assert!(!ended(CiResult::Timeout).succeeded() && !ended(CiResult::Cancellation).succeeded());
         assert!(!TestRun { aborted: true, ..passed.clone() }.succeeded());
-        let failed = Counts { fail: 1, ..passed.counts.clone() };
+        let failed = Counts { fail: 1, ..passed.counts };
         assert!(!TestRun { counts: failed, ..passed.clone() }.succeeded(), "its tool exits 0 all the same");
     }
 

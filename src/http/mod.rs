@@ -32,7 +32,7 @@ use crate::model::{Deployment, ErrorType, Method, Phases, Redirects, Tls};
 
 pub use hyper::HeaderMap;
 pub use hyper::header::{HeaderName, HeaderValue};
-pub use ordinary::{ordinary, roots_for};
+pub use ordinary::{causes, ordinary, ordinary_with, roots_for};
 pub use session::Session;
 
 /// What all sessions share; cheap to clone. CA files are read once in its life.
@@ -113,7 +113,11 @@ impl Client {
         Session::new(self.clone(), deployment)
     }
 
-    fn tls_config(&self, tls: &Tls) -> Result<Arc<ClientConfig>, Failure> {
+    /// How certificates are judged, for other clients too.
+    ///
+    /// # Errors
+    /// When the PEM file of further authorities cannot be read.
+    pub fn tls_config(&self, tls: &Tls) -> Result<Arc<ClientConfig>, Failure> {
         let mut known = self.0.tls.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, config)) = known.iter().find(|(t, _)| t == tls) {
             return Ok(Arc::clone(config));

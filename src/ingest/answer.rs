@@ -56,6 +56,9 @@ pub(super) enum Answers {
     /// Some events were refused; the others are kept
     #[response(status = 422, content_type = "application/problem+json")]
     Refused(Refused),
+    /// A fault of ours: it is in the daemon's log
+    #[response(status = 500, content_type = "application/problem+json")]
+    Fault(Document),
     /// Not now: come again after `Retry-After`
     #[response(status = 503, content_type = "application/problem+json")]
     Busy(Document),

@@ -17,8 +17,10 @@
 //! | `deploy.url` | `customData.url` |
 //!
 //! A pipeline run becomes an event of its run; a task run and a test suite run a step; a finished or
-//! skipped test case run a test run of one case, in the suite `customData.suite` or its suite run's
-//! id; a service a deployment. To queue is no beginning, so `queued` is not taken.
+//! skipped test case run a part of a test run, with that one case: parts of one suite run are one test
+//! run, in whichever order they come. Its suite is `customData.suite`, else what its pipeline is called
+//! (never the suite run's id: a suite is compared from run to run). A service becomes a deployment. To
+//! queue is no beginning, so `queued` is not taken.
 
 use std::sync::Arc;
 
@@ -241,7 +243,7 @@ fn step(event: &mut Event, data: &Data<'_>, subject: &str) {
         event.task = Some(Task::Test);
     }
     if let (Some(result), "testcaserun") = (event.result, subject) {
-        let suite = data.custom("suite").or_else(|| data.text(&["testSuiteRun", "id"]));
+        let suite = data.custom("suite").unwrap_or_else(|| event.pipeline.clone());
         let id = data.text(&["testCase", "id"]).unwrap_or_else(|| data.subject.clone());
         let case = Case {
             class: String::new(),
@@ -256,8 +258,9 @@ fn step(event: &mut Event, data: &Data<'_>, subject: &str) {
             message: data.text(&["reason"]),
             mark: None,
         };
-        let suite = suite.unwrap_or_else(|| UNNAMED.into());
-        event.tests = Some(Tests { suite, cases: vec![case], ..Tests::default() });
+        // Without a suite run there is at best the pipeline's, which then is `run`.
+        let part_of = data.text(&["testSuiteRun", "id"]).or_else(|| Some(event.run.clone()));
+        event.tests = Some(Tests { suite, part_of, cases: vec![case], ..Tests::default() });
     }
 }
 

@@ -33,7 +33,7 @@ use super::auth::Bearer;
 use super::body::{drain, is_gzip, media_type};
 use super::parse::{judge, read};
 use super::problem::Problem;
-use super::take::take;
+use super::take::{broke_off, take};
 use crate::clock::Timestamp;
 use crate::junit::{JunitError, gather};
 use crate::model::{CiResult, Event, Scope, Tests};
@@ -171,10 +171,7 @@ async fn receive(
     let reading = tokio::task::spawn_blocking(move || {
         if gzip { Report::read(MultiGzDecoder::new(bridge), suite) } else { Report::read(bridge, suite) }
     });
-    let (tests, seconds, hash) = reading.await.map_err(|error| {
-        tracing::error!(%error, "the reading of a report ended early");
-        Problem::BadRequest("the report could not be read; the daemon's log says why".into())
-    })??;
+    let (tests, seconds, hash) = reading.await.map_err(broke_off)??;
     let now = app.clock.now();
     let by_default = event.finished.is_none();
     let judged = judge(complete(event, tests, seconds, &hash, now), 0, now);

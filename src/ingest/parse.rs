@@ -114,9 +114,54 @@ pub(super) fn whole<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Problem>
         truncate(&mut words, WORDS_MAX);
         match error.classify() {
             serde_json::error::Category::Data => Problem::BadRequest(words),
-            _ => Problem::BadRequest(format!("the body is not JSON (RFC 8259): {words}")),
+            _ => Problem::BadRequest(unreadable(text, &error, &words)),
         }
     })
+}
+
+/// Where the JSON of a body ends to be JSON: nothing of the request can be told apart then, so nothing
+/// is kept of it.
+fn unreadable(text: &str, error: &serde_json::Error, words: &str) -> String {
+    let lines = text.split_inclusive('\n').take(error.line().saturating_sub(1));
+    let offset = lines.map(str::len).sum::<usize>() + error.column().saturating_sub(1);
+    let offset = text.floor_char_boundary(offset.min(text.len()));
+    let place = match items_before(&text[..offset]) {
+        Some(n) => format!("in event {n}, counted from 0: "),
+        None => String::new(),
+    };
+    let found = text[offset..].trim_start_matches('-').to_ascii_lowercase();
+    let hint = match ["nan", "inf"].iter().any(|word| found.starts_with(word)) {
+        true => "; JSON has no NaN and no infinity: leave the value out",
+        false => "",
+    };
+    format!("the body is not JSON (RFC 8259), and nothing of it is kept: {place}{words}{hint}")
+}
+
+/// How many items of the list end before the end of this text; `None` where no list begins in it.
+fn items_before(text: &str) -> Option<usize> {
+    let (mut depth, mut list, mut items) = (0_usize, None, 0);
+    let (mut quoted, mut escaped) = (false, false);
+    for byte in text.bytes() {
+        if quoted {
+            quoted = escaped || byte != b'"';
+            escaped = !escaped && byte == b'\\';
+            continue;
+        }
+        match byte {
+            b'"' => quoted = true,
+            b'[' | b'{' => {
+                depth += 1;
+                // `[…]`, or `{"events": […]}`.
+                if byte == b'[' && depth <= 2 {
+                    list.get_or_insert(depth);
+                }
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b',' if list == Some(depth) => items += 1,
+            _ => {}
+        }
+    }
+    list.map(|_| items)
 }
 
 /// The text of a body, without the mark some editors put before it.
@@ -281,6 +326,24 @@ mod tests {
         {
             assert_eq!(refused(&body), "0: p");
         }
+    }
+
+    #[test]
+    fn what_is_no_json_is_found_again_by_its_place() {
+        let one = with(r#","name":"[,]\"","load":{"plan":"l","latency":[{"quantile":0.5,"seconds":1},2]}"#);
+        let broken = with(r#","usage":{"cpu_seconds":NaN}"#);
+        for (body, place) in [
+            (format!("[{one},\n{broken},{one}]"), "in event 1, counted from 0: "),
+            (format!("{{\"events\": [{one},{one},{broken}]}}"), "in event 2, counted from 0: "),
+            (broken.clone(), ""),
+        ] {
+            let said = refused(&body);
+            let expected = format!("nothing of it is kept: {place}expected value at line ");
+            assert!(said.contains(&expected), "{said}");
+            assert!(said.contains("JSON has no NaN and no infinity: leave the value out"), "{said}");
+        }
+        let cut = refused(&format!("[{one},{}", &one[..20]));
+        assert!(cut.contains("in event 1, counted from 0: EOF while parsing"), "{cut}");
     }
 
     #[test]

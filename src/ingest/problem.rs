@@ -27,6 +27,8 @@ pub(super) enum Problem {
     Refused(Taken),
     /// Later, as it is: after so many seconds.
     Busy(String, u32),
+    /// A fault of ours, which is in the log: nobody's event is to be thrown away for it.
+    Internal,
 }
 
 /// The body, as RFC 9457 has it; its type is `about:blank`, which means that the status says it all.
@@ -73,6 +75,7 @@ impl Problem {
             Problem::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Problem::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Problem::Busy(..) => StatusCode::SERVICE_UNAVAILABLE,
+            Problem::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -89,6 +92,11 @@ impl Problem {
             }
             Problem::Slow => "the body did not arrive in time; send it again".into(),
             Problem::Refused(taken) => taken.detail(),
+            Problem::Internal => {
+                "the daemon failed on this request, and its log says why; keep it, and send it again to a \
+                 daemon that is mended"
+                    .into()
+            }
         }
     }
 }

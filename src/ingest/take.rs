@@ -1,6 +1,5 @@
 //! Events into the store: one commit for all of a request, and the answer only after it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,17 +14,10 @@ use super::problem::Problem;
 use crate::clock::Timestamp;
 use crate::model::{Event, EventKind, Refusal, Scope, TraceParent};
 use crate::publisher::facts_of_event;
-use crate::store::{EventFacts, Recorded, event_key};
+use crate::store::{EventFacts, Recorded};
 
 /// How long a request waits for its commit.
 const COMMIT_WITHIN: Duration = Duration::from_secs(10);
-
-/// An event with what the store knows of it.
-struct Known {
-    event: Event,
-    began: Option<Timestamp>,
-    links: Vec<TraceParent>,
-}
 
 /// Work that may take a while goes to a thread that may block.
 pub(super) async fn apart<T: Send + 'static>(
@@ -35,10 +27,13 @@ pub(super) async fn apart<T: Send + 'static>(
     if !heavy {
         return Ok(work());
     }
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
-        tracing::error!(%error, "the reading of a request ended early");
-        Problem::BadRequest("the request could not be read; the daemon's log says why".into())
-    })
+    tokio::task::spawn_blocking(work).await.map_err(broke_off)
+}
+
+/// The thread that read a request ended early: it panicked, whatever the request was.
+pub(super) fn broke_off(error: tokio::task::JoinError) -> Problem {
+    tracing::error!(%error, "the reading of a request ended early");
+    Problem::Internal
 }
 
 /// Records what can be kept, and says what became of each. `weight` is held until the commit, even
@@ -81,11 +76,14 @@ pub(super) async fn take(
     let facts: Vec<EventFacts> = apart(heavy, move || {
         known
             .into_iter()
-            .map(|known| facts_of_event(known.event, received, known.began, &known.links, &resource))
+            .map(|(event, links)| facts_of_event(event, received, &links, &resource))
             .collect::<Result<_, _>>()
     })
     .await?
-    .map_err(|error| Problem::BadRequest(format!("an event could not be written as JSON: {error}")))?;
+    .map_err(|error| {
+        tracing::error!(%error, "an event could not be written as JSON");
+        Problem::Internal
+    })?;
     for (named, recorded) in named.into_iter().zip(record(app, facts, weight).await?) {
         match recorded {
             Recorded::New | Recorded::Completed | Recorded::Corrected => taken.accepted += 1,
@@ -93,27 +91,33 @@ pub(super) async fn take(
                 taken.duplicates += 1;
                 taken.differing.extend(differs.then_some(named));
             }
+            Recorded::Contradicts { began, ended } => {
+                app.intake.refused.fetch_add(1, Ordering::Relaxed);
+                let Named { index, identity } = named;
+                taken.refused.push(RefusedEvent {
+                    index,
+                    identity,
+                    problems: vec![contradiction(began, ended)],
+                });
+            }
         }
     }
     app.intake.duplicates.fetch_add(taken.duplicates, Ordering::Relaxed);
     Ok(taken)
 }
 
-/// When each began, where an event tells of its end only, and what made the image that a deployment
-/// runs.
-async fn look_up(app: &App, events: Vec<Event>) -> Result<Vec<Known>, Problem> {
-    let mut began_here: HashMap<i64, Timestamp> = HashMap::new();
+fn contradiction(began: Timestamp, ended: Timestamp) -> Refusal {
+    let message = format!(
+        "is {ended}, before its beginning, which is told to be {began}; set the clocks of the machines that \
+         tell them, or tell both in one event"
+    );
+    Refusal { field: "finished".to_owned(), message }
+}
+
+/// What made the image that a deployment runs.
+async fn look_up(app: &App, events: Vec<Event>) -> Result<Vec<(Event, Vec<TraceParent>)>, Problem> {
     let mut known = Vec::with_capacity(events.len());
     for event in events {
-        let mut began = None;
-        if event.finished.is_none() {
-            began_here.extend(event.started.map(|started| (event_key(&event), started)));
-        } else if event.started.is_none() {
-            began = match began_here.get(&event_key(&event)) {
-                Some(began) => Some(*began),
-                None => app.store.began(&event).await?,
-            };
-        }
         let digest = event.digest.as_deref().filter(|_| event.kind() == EventKind::Deploy);
         let mut links = Vec::new();
         if let Some(digest) = digest
@@ -122,7 +126,7 @@ async fn look_up(app: &App, events: Vec<Event>) -> Result<Vec<Known>, Problem> {
         {
             links.push(image.event.as_parent());
         }
-        known.push(Known { event, began, links });
+        known.push((event, links));
     }
     Ok(known)
 }
@@ -150,5 +154,18 @@ async fn record(app: &App, facts: Vec<EventFacts>, weight: Weight) -> Result<Vec
             ),
             10,
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_fault_of_ours_is_not_the_senders() {
+        let read =
+            async |heavy, work: fn() -> u8| apart(heavy, work).await.map_err(|problem| problem.status());
+        assert_eq!(read(true, || 1).await, Ok(1));
+        assert_eq!(read(true, || panic!("a fault")).await.map_err(|status| status.as_u16()), Err(500));
     }
 }

@@ -212,6 +212,7 @@ impl Gathering {
         }
         Tests {
             suite,
+            part_of: None,
             cases: self.slots.into_iter().flatten().collect(),
             counts: Some(self.counts),
             aborted: self.aborted,

@@ -110,6 +110,10 @@ metrics! {
         "Events that were refused because of what they say.";
     EVENTS_REJECTED = "cachetscope.events.rejected", "{request}", Kind::Counter,
         "Requests to the events API that were turned away, by HTTP status.";
+    DISCOVER_TARGETS = "cachetscope.discover.targets", "{target}", Kind::Gauge,
+        "Deployments that sources of discovery tell of, by kind of source.";
+    DISCOVER_FAILURES = "cachetscope.discover.failures", "{look}", Kind::Counter,
+        "Looks at sources of discovery that failed, by kind of source.";
     OUTBOX_SIZE = "cachetscope.outbox.size", "{item}", Kind::Gauge,
         "Spans, data points and log records that the collector has not accepted yet, by lane.";
     OUTBOX_AGE = "cachetscope.outbox.age", "s", Kind::Gauge,
@@ -257,6 +261,8 @@ attributes! {
     /// What the processes did before the command was ended, in words.
     EVIDENCE = "cachetscope.evidence.processes";
 
+    /// `http_sd`, `file_sd` or `docker`.
+    DISCOVER_KIND = "cachetscope.discover.kind";
     /// Queue of the outbox: `traces`, `logs`, `metrics` or `gauges`.
     LANE = "cachetscope.lane";
 }

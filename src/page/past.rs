@@ -117,7 +117,10 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &read(60).await), "nothing was told");
         let mut event = Event::new("test", "cachet", "1");
         event.started = Some(clock.now());
-        store.record(vec![EventFacts::new(event, clock.now(), vec![], vec![]).unwrap()]).await.unwrap();
+        store
+            .record(vec![EventFacts::new(event, clock.now(), |_| Default::default()).unwrap()])
+            .await
+            .unwrap();
         let second = read(60).await;
         assert_eq!((first.under_way.len(), second.under_way.len()), (0, 1));
         assert!(Arc::ptr_eq(&second, &read(599).await));

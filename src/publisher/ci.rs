@@ -44,6 +44,8 @@ impl Gauges {
         attributes.extend(scope.branch.clone().map(|branch| (names::BRANCH.into(), branch.into())));
         attributes
             .extend(scope.version.clone().map(|version| (names::TARGET_VERSION.into(), version.into())));
+        attributes.extend(scope.environment.clone().map(|name| (names::ENVIRONMENT.into(), name.into())));
+        attributes.extend(scope.db.map(|db| (names::DB.into(), db.as_str().into())));
         let mut cases = |status: &'static str, count: u64| {
             let mut attributes = attributes.clone();
             attributes.push((names::TEST_STATUS.into(), status.into()));
@@ -79,10 +81,14 @@ impl Gauges {
         let mut attributes = labels(&loaded.version, &loaded.deployment, &loaded.environment, loaded.db);
         attributes.push((names::LOAD.into(), loaded.load.plan.clone().into()));
         let load = &loaded.load;
-        self.add(&names::LOAD_THROUGHPUT, &attributes, load.throughput);
-        self.maybe(&names::LOAD_OFFERED, &attributes, load.offered);
         self.add(&names::LOAD_ERROR_RATIO, &attributes, load.error_ratio());
         self.add(&names::LOAD_TIMESTAMP, &attributes, unix_seconds(loaded.at));
+        if loaded.failure().is_some() {
+            // How fast errors come is no throughput.
+            return;
+        }
+        self.add(&names::LOAD_THROUGHPUT, &attributes, load.throughput);
+        self.maybe(&names::LOAD_OFFERED, &attributes, load.offered);
         self.maybe(&names::LOAD_THROUGHPUT_DELTA, &attributes, loaded.throughput_delta());
         let at = |quantile: f64| {
             let mut attributes = attributes.clone();
@@ -190,6 +196,21 @@ mod tests {
     #[test]
     fn a_small_history_as_gauges() {
         insta::assert_snapshot!("gauges", told(&gauges(&History::of(reading()))));
+    }
+
+    #[test]
+    fn a_suite_on_several_databases_is_a_series_on_each() {
+        let mut reading = reading();
+        reading.tests[0].event.db = Some(Flavour::Mysql);
+        reading.tests[1].event.db = Some(Flavour::Postgresql);
+        reading.tests[1].event.environment = Some("staging".to_owned());
+        let told = told(&gauges(&History::of(reading)));
+        let runs: Vec<&str> =
+            told.lines().filter(|line| line.starts_with(names::TEST_RUN_TIMESTAMP.name)).collect();
+        let [mysql, postgres] = runs.as_slice() else { panic!("two series, not {runs:?}") };
+        assert!(mysql.ends_with("db.system.name=mysql") && !mysql.contains("environment"), "{mysql}");
+        let both = "deployment.environment.name=staging db.system.name=postgresql";
+        assert!(postgres.ends_with(both), "{postgres}");
     }
 
     #[test]

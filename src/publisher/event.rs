@@ -7,7 +7,7 @@ use super::record::to_json;
 use crate::clock::Timestamp;
 use crate::model::{CiResult, Event, EventKind, EventRow, TraceParent};
 use crate::otlp::{Attributes, BOUNDS_RUN_SECONDS, Encoded, Resource, bucket_of, encode_event, names};
-use crate::store::{Entry, EventFacts, Exemplar, Increment, Lane, Store, StoreError};
+use crate::store::{Entry, EventFacts, Exemplar, Increment, Known, Lane, Store, StoreError, Telemetry};
 
 /// How the taking in of events fares, beside those that became facts; published as counters.
 #[derive(Debug, Default)]
@@ -16,12 +16,12 @@ pub struct Intake {
     /// Events that were refused because of what they say.
     pub refused: AtomicU64,
     /// Requests that were turned away, by HTTP status.
-    pub rejected: [(u16, AtomicU64); 8],
+    pub rejected: [(u16, AtomicU64); 10],
 }
 
 impl Intake {
     pub fn new() -> Self {
-        let statuses = [400, 401, 403, 413, 415, 429, 503, 500];
+        let statuses = [400, 401, 403, 405, 408, 413, 415, 429, 500, 503];
         Intake { rejected: statuses.map(|status| (status, AtomicU64::new(0))), ..Intake::default() }
     }
 
@@ -33,19 +33,25 @@ impl Intake {
     }
 }
 
-/// Everything that becomes true with an event that is new.
-///
-/// `began` is when the store says it began, for an event that tells of its end only; `links` lead to
-/// what it follows from.
+/// Everything that becomes true with an event. What it sends is decided with what the store knows
+/// besides; `links` lead to what it follows from.
 pub fn facts_of_event(
     event: Event,
     received: Timestamp,
-    began: Option<Timestamp>,
     links: &[TraceParent],
     resource: &Resource,
 ) -> Result<EventFacts, serde_json::Error> {
-    let started = event.started.or(began).or(event.finished).unwrap_or(received);
-    let signals = encode_event(&event, started, links, resource);
+    let (links, resource) = (links.to_vec(), resource.clone());
+    EventFacts::new(event, received, move |known| telemetry(known, received, &links, &resource))
+}
+
+/// A run that is inferred sends its span and nothing else: it may yet be told how it really went, and
+/// what was counted or logged cannot be taken back. The span of an event whose beginning comes late is
+/// sent again, under the same id.
+fn telemetry(known: &Known, received: Timestamp, links: &[TraceParent], resource: &Resource) -> Telemetry {
+    let Known { event, began, counted, .. } = *known;
+    let started = began.or(event.finished).unwrap_or(received);
+    let signals = encode_event(event, started, links, resource);
     // In the order of arrival: history that is imported late must not look like a backlog.
     let entry = |lane, Encoded { items, body }| Entry {
         lane,
@@ -57,9 +63,13 @@ pub fn facts_of_event(
     };
     let mut outbox: Vec<Entry> =
         signals.traces.into_iter().map(|traces| entry(Lane::Traces, traces)).collect();
-    outbox.extend(signals.logs.map(|logs| entry(Lane::Logs, logs)));
-    let increments = increments_of(&event, started, received);
-    EventFacts::new(event, received, increments, outbox)
+    let is_news = !counted && !event.inferred;
+    outbox.extend(signals.logs.filter(|_| is_news).map(|logs| entry(Lane::Logs, logs)));
+    let (Some(finished), Some(result)) = (event.finished, event.result) else { return Telemetry::default() };
+    let count = is_news.then(|| count(event, received));
+    let seconds = began.filter(|_| !known.timed && !event.inferred).map(|began| finished.since(began));
+    let duration = seconds.and_then(|took| duration(event, took.as_secs_f64(), finished, result, received));
+    Telemetry { increments: count.into_iter().chain(duration).collect(), outbox }
 }
 
 /// How long nothing must be heard of a run before its extent is inferred, and how far back to look.
@@ -69,15 +79,11 @@ const HEADLESS_MAX: u32 = 100;
 
 /// Gives runs a span of their own of which only steps were told, so that no trace lacks its root: from
 /// the first beginning to the last end, with the worst result. Returns how many.
-pub(super) async fn infer_runs(
-    store: &Store,
-    now: Timestamp,
-    resource: &Resource,
-) -> Result<usize, StoreError> {
+pub async fn infer_runs(store: &Store, now: Timestamp, resource: &Resource) -> Result<usize, StoreError> {
     let runs = store.headless_runs(now.minus(HEADLESS_WINDOW), now.minus(QUIET), HEADLESS_MAX).await?;
     let inferred = runs.iter().filter_map(|steps| inferred_run(steps));
     let facts: Vec<EventFacts> =
-        inferred.filter_map(|event| facts_of_event(event, now, None, &[], resource).ok()).collect();
+        inferred.filter_map(|event| facts_of_event(event, now, &[], resource).ok()).collect();
     let count = facts.len();
     if count > 0 {
         store.record(facts).await?;
@@ -93,15 +99,7 @@ fn inferred_run(steps: &[EventRow]) -> Option<Event> {
     run.inferred = true;
     run.started = steps.iter().map(|step| step.started).min();
     run.finished = steps.iter().filter_map(|step| step.event.finished).max();
-    let worst_first = [
-        CiResult::Timeout,
-        CiResult::Error,
-        CiResult::Failure,
-        CiResult::Cancellation,
-        CiResult::Success,
-        CiResult::Skip,
-    ];
-    run.result = worst_first.into_iter().find(|r| steps.iter().any(|step| step.event.result == Some(*r)));
+    run.result = CiResult::worst(steps.iter().filter_map(|step| step.event.result));
     let text = |of: fn(&Event) -> &Option<String>| steps.iter().find_map(|step| of(&step.event).clone());
     run.branch = text(|event| &event.branch);
     run.commit = text(|event| &event.commit);
@@ -110,10 +108,9 @@ fn inferred_run(steps: &[EventRow]) -> Option<Event> {
     Some(run)
 }
 
-fn increments_of(event: &Event, started: Timestamp, received: Timestamp) -> Vec<Increment> {
-    let (Some(finished), Some(result)) = (event.finished, event.result) else { return Vec::new() };
+fn count(event: &Event, received: Timestamp) -> Increment {
     let kind: Attributes = vec![(names::EVENT_KIND.into(), event.kind().as_str().into())];
-    let mut increments = vec![Increment {
+    Increment {
         metric: names::EVENTS_RECEIVED.name,
         attributes: to_json(&kind),
         deployment: None,
@@ -122,31 +119,35 @@ fn increments_of(event: &Event, started: Timestamp, received: Timestamp) -> Vec<
         sum: 1.0,
         bucket: None,
         exemplar: None,
-    }];
-    if event.kind() == EventKind::Pipeline {
-        let seconds = finished.since(started).as_secs_f64();
-        let attributes: Attributes = vec![
-            (names::PIPELINE.into(), event.pipeline.clone().into()),
-            // The conventions ask for it; the other states (pending, finalizing) are not told to us.
-            (names::PIPELINE_STATE.into(), "executing".into()),
-            (names::PIPELINE_RESULT.into(), result.as_str().into()),
-        ];
-        increments.push(Increment {
-            metric: names::PIPELINE_DURATION.name,
-            attributes: to_json(&attributes),
-            deployment: None,
-            // The series is published from now on, whenever the run was.
-            started: received,
-            count: 1,
-            sum: seconds,
-            bucket: u16::try_from(bucket_of(&BOUNDS_RUN_SECONDS, seconds)).ok(),
-            exemplar: Some(Exemplar {
-                value: seconds,
-                at: finished,
-                trace: event.trace(),
-                span: event.span(),
-            }),
-        });
     }
-    increments
+}
+
+/// Of a run as a whole.
+fn duration(
+    event: &Event,
+    seconds: f64,
+    finished: Timestamp,
+    result: CiResult,
+    received: Timestamp,
+) -> Option<Increment> {
+    if event.kind() != EventKind::Pipeline {
+        return None;
+    }
+    let attributes: Attributes = vec![
+        (names::PIPELINE.into(), event.pipeline.clone().into()),
+        // The conventions ask for it; the other states (pending, finalizing) are not told to us.
+        (names::PIPELINE_STATE.into(), "executing".into()),
+        (names::PIPELINE_RESULT.into(), result.as_str().into()),
+    ];
+    Some(Increment {
+        metric: names::PIPELINE_DURATION.name,
+        attributes: to_json(&attributes),
+        deployment: None,
+        // The series is published from now on, whenever the run was.
+        started: received,
+        count: 1,
+        sum: seconds,
+        bucket: u16::try_from(bucket_of(&BOUNDS_RUN_SECONDS, seconds)).ok(),
+        exemplar: Some(Exemplar { value: seconds, at: finished, trace: event.trace(), span: event.span() }),
+    })
 }

@@ -13,13 +13,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
+use crate::discover::{Count, Counts};
 use crate::exporter::Exporter;
 use crate::history::History;
 use crate::model::{Flavour, Version, median_tells};
 use crate::otlp::names::{Kind, Metric};
 use crate::otlp::{Attributes, Encoded, Exemplar, HistogramPoint, MetricBatch, Number, Resource, names};
 use crate::store::{Change, DeploymentRow, Entry, Lane, LaneStatus, RunRow, Series, Store, StoreError};
-pub use event::{Intake, facts_of_event};
+pub use event::{Intake, facts_of_event, infer_runs};
 pub use record::{facts_of, facts_of_tick};
 
 /// Bytes of one encoded request of metrics, before compression.
@@ -45,7 +46,7 @@ pub struct Publisher {
     /// Of facts about this process.
     process: Resource,
     started: Timestamp,
-    intake: Option<Arc<Intake>>,
+    counts: Option<(Arc<Intake>, Arc<Counts>)>,
     thinned: u64,
     dropped: u64,
     /// Since how many publications they are as they are.
@@ -78,7 +79,7 @@ impl Publisher {
             fleet,
             process,
             started,
-            intake: None,
+            counts: None,
             thinned: 0,
             dropped: 0,
             medians: (0, Medians::new()),
@@ -88,8 +89,8 @@ impl Publisher {
     }
 
     /// Publishes these counts too, from now on.
-    pub fn counting(mut self, intake: Arc<Intake>) -> Self {
-        self.intake = Some(intake);
+    pub fn counting(mut self, intake: Arc<Intake>, discovered: Arc<Counts>) -> Self {
+        self.counts = Some((intake, discovered));
         self
     }
 
@@ -101,7 +102,7 @@ impl Publisher {
 
     /// Gives runs of CI a span of their own of which only steps were told. Returns how many.
     pub async fn infer_runs(&self) -> Result<usize, StoreError> {
-        event::infer_runs(&self.store, self.clock.now(), &self.fleet).await
+        infer_runs(&self.store, self.clock.now(), &self.fleet).await
     }
 
     /// One snapshot of everything.
@@ -263,7 +264,7 @@ impl Publisher {
         ] {
             batch.counter(metric, Attributes::new(), self.started, now, integer(value));
         }
-        if let Some(intake) = &self.intake {
+        if let Some((intake, discovered)) = &self.counts {
             // Each from 0 on: a counter that is first seen at 1 has no increase.
             let rejected = intake.rejected.iter().map(|(status, count)| {
                 let attributes = vec![(names::STATUS.into(), i64::from(*status).into())];
@@ -275,6 +276,11 @@ impl Publisher {
             ];
             for (metric, attributes, counter) in plain.into_iter().chain(rejected) {
                 batch.counter(metric, attributes, self.started, now, integer(count(counter)));
+            }
+            for (kind, Count { targets, failures }) in discovered.get() {
+                let attributes: Attributes = vec![(names::DISCOVER_KIND.into(), kind.into())];
+                batch.gauge(&names::DISCOVER_TARGETS, attributes.clone(), now, integer(targets));
+                batch.counter(&names::DISCOVER_FAILURES, attributes, self.started, now, integer(failures));
             }
         }
         let point = HistogramPoint {

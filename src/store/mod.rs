@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use db::{Pool, query};
-pub use events::{EventFacts, Recorded, event_key};
+pub use events::{EventFacts, Known, Recorded, Telemetry, event_key};
 pub use facts::{Entry, Exemplar, Facts, Increment, Lane, deployment_key};
 pub use fleet::DeploymentRow;
 pub use outbox::{LaneStatus, Refused, Waiting};

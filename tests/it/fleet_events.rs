@@ -2,47 +2,15 @@
 //! remove is retired, and the file has the last word.
 
 use cachetscope::clock::Clock;
-use cachetscope::config::{self, Env, Source};
-use cachetscope::daemon::{Daemon, Settings};
 use cachetscope::model::{Action, CiResult, Deploy, Event, Flavour, Version};
 use cachetscope::otlp::Resource;
 use cachetscope::publisher::facts_of_event;
-use cachetscope::store::{DeploymentRow, Location, Retention, Store};
-use serde_json::Value;
+use cachetscope::store::{Location, Store};
 
-use crate::rig::{Collector, Home, Member, Served, V2, V3, plain_http, shipped, until};
+use crate::fleet_rig::{get, hurried, living, notice, row, start};
+use crate::rig::{Collector, Member, Served, V2, V3, plain_http, until};
 
 const ALLOWED: &str = "discover: { deploy_events: { allow_hosts: [127.0.0.1] } }\n";
-
-/// A home whose suite `cachet` runs each second.
-fn hurried(fleet: &str) -> Home {
-    let home = Home::new();
-    let each_second = ("\"*/30 * * * * *\"", "\"@every 1s\"");
-    home.write("probes/cachet-v2.yaml", &shipped("cachet-v2.yaml", &[each_second]));
-    let unlimited = [each_second, ("budget: 300/min ", "# ")];
-    home.write("probes/cachet-v3.yaml", &shipped("cachet-v3.yaml", &unlimited));
-    home.write("probes/fleet.yaml", fleet);
-    home
-}
-
-async fn start(home: &Home, collector: &Collector) -> Daemon {
-    let env = Env::from_iter([("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint.as_str())]);
-    let config = config::load(Source::Required(&home.path("probes")), &env).unwrap();
-    let settings = Settings {
-        tokens: None,
-        listen: "127.0.0.1:0".parse().unwrap(),
-        any_port: false,
-        location: Location::File(home.store()),
-        retention: Retention::default(),
-        publish_every: std::time::Duration::from_secs(1),
-        outbox_bytes_max: 1 << 30,
-        env,
-        process: Resource::new("process", None, None).unwrap(),
-        title: String::new(),
-        export: true,
-    };
-    Daemon::start(settings, config, None, Clock::system()).await.unwrap()
-}
 
 /// A deploy that has just succeeded.
 fn deploy(run: u32, version: &str, url: &str) -> Event {
@@ -58,40 +26,8 @@ fn deploy(run: u32, version: &str, url: &str) -> Event {
 
 async fn tell(store: &Store, event: Event) {
     let resource = Resource::new(store.id(), None, None).unwrap();
-    let facts = facts_of_event(event, Clock::system().now(), None, &[], &resource).unwrap();
+    let facts = facts_of_event(event, Clock::system().now(), &[], &resource).unwrap();
     store.record(vec![facts]).await.unwrap();
-}
-
-async fn row(store: &Store, wanted: impl Fn(&DeploymentRow) -> bool) -> Option<DeploymentRow> {
-    store.deployments().await.unwrap().into_iter().find(|row| wanted(row))
-}
-
-/// Waits until the living deployments are these.
-async fn living(store: &Store, names: &[&str]) {
-    until(&format!("the fleet is {names:?}"), async || {
-        let known = store.deployments().await.unwrap();
-        let mut living: Vec<&str> =
-            known.iter().filter(|d| d.retired.is_none()).map(|d| d.name.as_str()).collect();
-        living.sort_unstable();
-        (living == names).then_some(())
-    })
-    .await;
-}
-
-async fn get(daemon: &str, path: &str) -> Value {
-    let client = plain_http();
-    let answer = client.get(format!("http://{daemon}{path}")).send().await.unwrap();
-    serde_json::from_str(&answer.text().await.unwrap()).unwrap()
-}
-
-/// Waits until the page has a notice with these words.
-async fn notice(daemon: &str, words: &str) -> String {
-    until(&format!("the page says {words}"), async || {
-        let ready = get(daemon, "/readyz").await;
-        let notes = ready["notes"].as_array().unwrap().clone();
-        notes.iter().filter_map(Value::as_str).find(|note| note.contains(words)).map(str::to_owned)
-    })
-    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

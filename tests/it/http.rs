@@ -4,5 +4,5 @@ mod answers;
 mod connections;
 mod cost;
 mod phases;
-mod servers;
-mod tls;
+pub mod servers;
+pub mod tls;

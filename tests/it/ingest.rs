@@ -66,11 +66,23 @@ async fn a_beginning_and_an_end_are_one_event_in_either_order() {
         assert_eq!(event["began"], "2026-11-23T04:00:00.000Z", "{event}");
         assert_eq!(event["event"]["finished"], "2026-11-23T04:01:30Z", "{event}");
     }
-    // The spans tell of the whole time, where the beginning was known in time.
+    // A span tells of the whole time as soon as that is known: the second one is told again.
     let spans = spans(&served).await;
     let seconds: Vec<u64> =
         spans.iter().map(|s| (s.end_time_unix_nano - s.start_time_unix_nano) / 1_000_000_000).collect();
-    assert_eq!(seconds, [90, 0, 90]);
+    assert_eq!(seconds, [90, 0, 90, 90]);
+    assert_eq!(spans[1].span_id, spans[2].span_id);
+}
+
+#[tokio::test]
+async fn an_end_before_its_beginning_is_refused_with_both_times() {
+    let served = Served::start().await;
+    let start = json!({"source": "ci", "pipeline": "p", "run": "1", "started": "2026-11-23T04:00:00Z"});
+    let end = json!({"source": "ci", "pipeline": "p", "run": "1", "finished": "2026-11-23T03:59:59Z", "result": "success"});
+    assert_eq!(counts(&served.tell(&start).await), (202, 1, 0, 0));
+    let answer = served.tell(&json!([run("2"), end])).await;
+    insta::assert_snapshot!("contradicting", shown(&answer));
+    assert_eq!(served.intake.refused.load(Ordering::Relaxed), 1);
 }
 
 async fn spans(served: &Served) -> Vec<opentelemetry_proto::tonic::trace::v1::Span> {
@@ -213,6 +225,29 @@ async fn a_million_cases_are_counted_and_the_failures_listed() {
     let results = served.store.test_results(&[rows[0].key], 100_000).await.unwrap();
     assert_eq!(results.len(), 50_000);
     assert_eq!(results.iter().filter(|result| result.name == "b").count(), 1);
+}
+
+#[tokio::test]
+async fn however_long_its_texts_an_event_sends_a_bounded_amount() {
+    let served = Served::start().await;
+    let long = "x".repeat(20 << 20);
+    let evidence = json!({"reason": "silent for 5 s", "last_test": long, "last_output": ["the end"]});
+    let event = but(run("1"), json!({"step": "unit", "result": "timeout", "evidence": evidence}));
+    assert_eq!(counts(&served.tell(&event).await), (202, 1, 0, 0));
+    let message = "y".repeat(8_000);
+    let cases: Vec<Value> = (0..1_000)
+        .map(|n| json!({"name": format!("case {n}"), "status": "fail", "message": message}))
+        .collect();
+    let tests = json!({"suite": "s", "cases": cases});
+    let event = but(run("2"), json!({"step": "unit", "result": "failure", "tests": tests}));
+    assert_eq!(counts(&served.tell(&event).await), (202, 1, 0, 0));
+    for lane in [cachetscope::store::Lane::Traces, cachetscope::store::Lane::Logs] {
+        for row in served.store.outbox_next(lane, 1 << 30).await.unwrap() {
+            assert!(row.body.len() < 1 << 20, "{lane:?}: {} items of {} bytes", row.items, row.body.len());
+        }
+    }
+    let kept = served.kept().await;
+    assert!(kept.iter().all(|event| event.to_string().len() < 10_000));
 }
 
 #[tokio::test]

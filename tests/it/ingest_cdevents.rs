@@ -1,10 +1,11 @@
 //! CDEvents as CloudEvents in all three content modes, with contents as the public specification
 //! shows them.
 
+use cachetscope::history::History;
 use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
-use crate::ingest_rig::{Served, shown};
+use crate::ingest_rig::{NOW, Served, shown};
 use crate::page::{Answer, send};
 
 const SOURCE: &str = "/event/source/123";
@@ -151,6 +152,37 @@ async fn each_kind_becomes_what_it_says() {
     let mut kept = served.kept().await;
     kept.sort_by_key(|told| told["event"].to_string());
     insta::assert_json_snapshot!(kept);
+}
+
+#[tokio::test]
+async fn cases_of_one_suite_run_are_one_test_run_however_they_come() {
+    let case = |id: &str, suite_run: &str, outcome: &str| {
+        let content = json!({
+            "outcome": outcome, "testSuiteRun": {"id": suite_run}, "testCase": {"id": format!("case {id}")}
+        });
+        let mut case = cloud(id, data("testcaserun.finished.0.2.0", &format!("{suite_run}/{id}"), content));
+        case["data"]["customData"] = json!({"suite": "api", "branch": "3.x"});
+        case
+    };
+    let mut events: Vec<Value> = ["1", "2", "3"].iter().map(|id| case(id, "first", "pass")).collect();
+    for event in &mut events {
+        event["time"] = "2026-11-23T03:00:05Z".into();
+    }
+    events.extend([case("1", "second", "pass"), case("2", "second", "fail"), case("3", "second", "pass")]);
+    let mut judged = Vec::new();
+    for _ in 0..3 {
+        let served = Served::start().await;
+        batch(&served, &events[..4]).await;
+        batch(&served, &events[2..]).await;
+        let history = History::read(&served.store, NOW).await.unwrap();
+        judged.push(history.suites);
+        events.rotate_left(2);
+    }
+    assert!(judged.windows(2).all(|pair| pair[0] == pair[1]), "{judged:#?}");
+    let [suite] = judged[0].as_slice() else { panic!("one suite: {:#?}", judged[0]) };
+    assert_eq!((suite.scope.suite.as_str(), suite.runs.len()), ("api", 2));
+    assert_eq!((suite.last().counts.pass, suite.last().counts.fail), (2, 1));
+    assert_eq!(suite.newly_failing.iter().map(|case| &case.title).collect::<Vec<_>>(), ["case 2"]);
 }
 
 #[tokio::test]

@@ -114,7 +114,7 @@ async fn tell(fleet: &Fleet, events: Vec<Event>) {
 /// nothing to the page.
 pub async fn record(fleet: &Fleet, events: Vec<Event>) {
     let now = fleet.clock.now();
-    let facts = events.into_iter().map(|event| EventFacts::new(event, now, vec![], vec![]).unwrap());
+    let facts = events.into_iter().map(|event| EventFacts::new(event, now, |_| Default::default()).unwrap());
     fleet.store.record(facts.collect()).await.unwrap();
 }
 
@@ -243,6 +243,7 @@ fn tests(total: u64, wrong: &[(usize, u8)], slow: bool) -> Tests {
     let (fail, error) = (count(b"f"), count(b"e"));
     Tests {
         suite: "phpunit".into(),
+        part_of: None,
         cases: CASES.iter().enumerate().map(case).collect(),
         counts: Some(Counts { pass: total - fail - error - 4, fail, error, skip: 4 }),
         aborted: false,

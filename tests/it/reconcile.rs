@@ -183,7 +183,7 @@ async fn what_is_missing_is_named_imported_once_and_then_there() {
     known.finished = Some(Clock::system().now());
     known.result = Some(CiResult::Cancellation);
     let resource = Resource::new(store.id(), None, None).unwrap();
-    let facts = facts_of_event(known, Clock::system().now(), None, &[], &resource).unwrap();
+    let facts = facts_of_event(known, Clock::system().now(), &[], &resource).unwrap();
     store.record(vec![facts]).await.unwrap();
 
     let ran = reconcile(&home, &url, &daemon, &["--dry-run"], None).await.expect(1);

@@ -36,7 +36,7 @@ async fn the_first_probe_of_a_deployment_links_to_its_deploy() {
     event.result = Some(CiResult::Success);
     let (trace, span) = (event.trace().to_string(), event.span().to_string());
     let resource = Resource::new(store.id(), None, None).unwrap();
-    let facts = facts_of_event(event, clock.now(), None, &[], &resource).unwrap();
+    let facts = facts_of_event(event, clock.now(), &[], &resource).unwrap();
     store.record(vec![facts]).await.unwrap();
     store.close().await;
 

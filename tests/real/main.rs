@@ -26,6 +26,7 @@ mod store;
 mod store_events;
 mod store_faults;
 mod store_model;
+mod store_runs;
 mod unit;
 mod wrap_phpunit;
 #[path = "../it/wrapped.rs"]

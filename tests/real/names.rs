@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cachetscope::clock::{Clock, Timestamp};
+use cachetscope::config::{self, Env, Source};
+use cachetscope::discover::{Counts, Discover};
 use cachetscope::exporter::{Exporter, Settings, Transport};
+use cachetscope::http::Client;
 use cachetscope::model::{
     Attempt, Case, CaseStatus, CiResult, Deploy, DeployStep, Deployment, ErrorType, Event, Evidence, Flavour,
     Load, Mark, Outcome, Phase, Phases, Process, Quantile, Round, RoundId, Run, Sample, Task, Tests, Usage,
@@ -17,6 +20,8 @@ use cachetscope::otlp::names::{self, ALL_ATTRIBUTES, ALL_METRICS};
 use cachetscope::probe::Tick;
 use cachetscope::publisher::{Intake, Publisher, facts_of, facts_of_event, facts_of_tick};
 use cachetscope::store::{Change, DeploymentRow, Store, deployment_key};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::parts::collector::{Collector, Kind, Received};
 use crate::parts::facts::{deployment, request};
@@ -177,6 +182,21 @@ fn eventful_ci(now: Timestamp) -> Vec<Event> {
     ]
 }
 
+/// What is counted once a source was asked, here one without targets.
+async fn discovered() -> Arc<Counts> {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("targets.json"), "[]").unwrap();
+    std::fs::write(dir.path().join("fleet.yaml"), "discover: { file_sd: { files: [targets.json] } }\n")
+        .unwrap();
+    let config = config::load(Source::Required(dir.path()), &Env::default()).unwrap();
+    let (clock, stop) = (Clock::system(), CancellationToken::new());
+    let discover = Discover::new(Client::new(clock.clone()), clock, TaskTracker::new(), stop.clone());
+    discover.set(&config.sources);
+    discover.asked_once(Duration::from_secs(60)).await;
+    stop.cancel();
+    discover.counts()
+}
+
 async fn sent_over(protocol: &'static str) -> Received {
     let home = Home::sqlite();
     let clock = Clock::system();
@@ -196,14 +216,14 @@ async fn sent_over(protocol: &'static str) -> Received {
     let process = Resource::new("process", None, None).unwrap();
     let mut publisher =
         Publisher::new(store.clone(), exporter.clone(), clock.clone(), fleet.clone(), process)
-            .counting(Arc::new(Intake::new()));
+            .counting(Arc::new(Intake::new()), discovered().await);
 
     let mut living = deployment("cachet-3", "3.0.0", Flavour::Postgresql).as_ref().clone();
     living.digest = Some("sha256:0123".to_owned());
     living.url = "https://localhost/".parse().unwrap();
     let ci = eventful_ci(clock.now());
     living.origin = ci.last().map(Event::as_parent);
-    let facts = ci.into_iter().map(|event| facts_of_event(event, clock.now(), None, &[], &fleet));
+    let facts = ci.into_iter().map(|event| facts_of_event(event, clock.now(), &[], &fleet));
     store.record(facts.collect::<Result<_, _>>().unwrap()).await.unwrap();
     let living = Arc::new(living);
     let rows = vec![DeploymentRow::from(living.as_ref())];

@@ -6,6 +6,7 @@ use reqwest::header::{CONTENT_TYPE, LOCATION};
 use reqwest::{RequestBuilder, StatusCode};
 
 use super::super::exit;
+use crate::http::causes;
 use crate::model::Secret;
 
 /// A Jenkins with a long history takes its time over a list of builds.
@@ -39,9 +40,8 @@ pub(super) struct Answer {
 
 /// `unreachable` is the exit code for no answer at all.
 pub(super) async fn ask(request: RequestBuilder, place: &str, unreachable: u8) -> Result<Answer, Stop> {
-    let gone = |error: reqwest::Error| {
-        Stop::new(unreachable, format!("no answer from {place}: {}", causes(&error.without_url())))
-    };
+    let gone =
+        |error: reqwest::Error| Stop::new(unreachable, format!("no answer from {place}: {}", causes(error)));
     let mut response = request.timeout(TIMEOUT).send().await.map_err(gone)?;
     let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
     let mut answer = Answer {
@@ -73,15 +73,4 @@ pub(super) fn excerpt(body: &[u8], token: Option<&Secret>) -> String {
     let words: Vec<&str> =
         text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
     words.join(" ").chars().take(CHARS_MAX).collect()
-}
-
-/// An error with what caused it.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        words.push_str(&format!(": {cause}"));
-        next = cause.source();
-    }
-    words
 }

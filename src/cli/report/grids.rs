@@ -133,7 +133,7 @@ fn cases(answers: &Answers) -> Grid {
                 let runs = if flaky { String::new() } else { format!("in {}, ", case.runs.of("run")) };
                 let detail =
                     format!("{runs}first {}{}", ago(case.since, now), on_commit(case.commit.as_ref()));
-                rows.push(vec![toned(word, tone), code(near(&case.case)), code(head), quiet(detail)]);
+                rows.push(vec![toned(word, tone), code(near(&case.case)), code(&head), quiet(detail)]);
             }
             unnamed += count - cases.len().min(CASES_MAX) as u64;
         };
@@ -300,9 +300,13 @@ fn against(run: &LoadRun) -> String {
 /// Why runs do not compare.
 fn remarks(answers: &Answers) -> Grid {
     let plans = answers.loads.plans.iter();
-    let rows = plans.filter_map(|plan| {
-        let run = plan.runs.first()?;
+    let runs = plans.flat_map(|plan| {
+        let told = plan.runs.iter().enumerate().filter(|(place, run)| *place == 0 || run.failure.is_some());
+        told.map(move |(_, run)| (plan, run))
+    });
+    let rows = runs.filter_map(|(plan, run)| {
         let why = run.hindrance.as_ref()?;
+        let why = format!("{}: {why}", run.version);
         Some(vec![toned("!", Tone::Warn), code(&plan.plan), plain(plan.db), plain(why)])
     });
     Grid {

@@ -34,7 +34,7 @@ pub fn run(seed: u64, n: u32, began: Timestamp) -> Vec<(Duration, Vec<Told>)> {
     let failing: &[_] = if n % FAILS_EVERY == FAILS_EVERY - 1 { &broken } else { &[] };
     let mut scribe = Scribe::new(Dice(seed), this, began);
     scribe.tests(&smoke(), Twists { failing, ..Twists::default() });
-    if n % DEPLOYS_EVERY == 0 {
+    if n.is_multiple_of(DEPLOYS_EVERY) {
         // Images of the past are the first and the second.
         let image = RELEASES[0].made_by(this, 3 + n / DEPLOYS_EVERY);
         scribe.image(&image, IMAGE_SECONDS);

@@ -6,17 +6,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Event;
-use super::tests::{CASES_MAX, MESSAGE_MAX};
+use super::limits::{CASES_MAX, LIST_MAX, NAME_MAX, URL_MAX};
 use crate::clock::Timestamp;
 
-/// Bytes of a name (source, pipeline, run, step, branch, suite, plan) at most.
-pub const NAME_MAX: usize = 512;
-/// Bytes of a URL at most.
-pub const URL_MAX: usize = 4 * 1024;
-/// Bytes of evidence, remarks and other longer texts, each.
-pub const TEXT_MAX: usize = 16 * 1024;
-/// Steps, remarks, quantiles, processes, lines of output, open files of a process: each at most.
-pub const LIST_MAX: usize = 1_000;
 /// How far a client's clock may be ahead of the daemon's.
 const AHEAD_MAX: Duration = Duration::from_secs(300);
 /// 2000-01-01: before it nothing was ever deployed, and a clock that says so is not set.
@@ -171,10 +163,6 @@ impl Event {
         {
             c.refuse("step", format!("is missing; an event with `{one}` is a step of its run"));
         }
-        if let Some(evidence) = &self.evidence {
-            c.list("evidence.processes", evidence.processes.len(), LIST_MAX);
-            c.list("evidence.last_output", evidence.last_output.len(), LIST_MAX);
-        }
         if let Some(usage) = &self.usage {
             c.number("usage.cpu_seconds", usage.cpu_seconds.unwrap_or(0.0), 1e12);
         }
@@ -183,8 +171,8 @@ impl Event {
     fn check_tests(&self, c: &mut Checker) {
         let Some(tests) = &self.tests else { return };
         c.name("tests.suite", &tests.suite);
+        c.optional("tests.part_of", tests.part_of.as_ref());
         c.list("tests.cases", tests.cases.len(), CASES_MAX);
-        c.list("tests.remarks", tests.remarks.len(), LIST_MAX);
         if tests.counts().total() < tests.cases.len() as u64 {
             c.refuse("tests.counts", "count fewer cases than are listed");
         }
@@ -233,7 +221,7 @@ impl Event {
         c.number("load.offered", load.offered.unwrap_or(0.0), 1e12);
         c.seconds("load.latency_mean_seconds", load.latency_mean_seconds);
         c.list("load.latency", load.latency.len(), LIST_MAX);
-        c.list("load.remarks", load.remarks.len(), LIST_MAX);
+        c.list("load.statuses", load.statuses.len(), LIST_MAX);
         for (i, quantile) in load.latency.iter().take(LIST_MAX).enumerate() {
             c.number(&format!("load.latency[{i}].quantile"), quantile.quantile, 1.0);
             c.seconds(&format!("load.latency[{i}].seconds"), Some(quantile.seconds));
@@ -245,58 +233,11 @@ impl Event {
             c.refuse("db", "is missing; a load run needs the database it ran on");
         }
     }
-
-    /// Cuts the texts that may be long, and the list of cases, down to their limits.
-    pub fn trim(&mut self) {
-        if let Some(tests) = &mut self.tests {
-            if tests.cases.len() > CASES_MAX {
-                tests.counts = Some(tests.counts());
-                let all = std::mem::take(&mut tests.cases);
-                let bad = all.iter().filter(|case| case.status.is_bad()).count().min(CASES_MAX);
-                let (mut bad_left, mut good_left) = (bad, CASES_MAX - bad);
-                tests.cases = all
-                    .into_iter()
-                    .filter(|case| {
-                        let left = if case.status.is_bad() { &mut bad_left } else { &mut good_left };
-                        let kept = *left > 0;
-                        *left -= usize::from(kept);
-                        kept
-                    })
-                    .collect();
-            }
-            for case in &mut tests.cases {
-                truncate(&mut case.name, NAME_MAX);
-                truncate(&mut case.class, NAME_MAX);
-                if let Some(message) = &mut case.message {
-                    truncate(message, MESSAGE_MAX);
-                }
-            }
-            tests.remarks.iter_mut().for_each(|remark| truncate(remark, MESSAGE_MAX));
-        }
-        if let Some(evidence) = &mut self.evidence {
-            truncate(&mut evidence.reason, TEXT_MAX);
-            evidence.last_output.iter_mut().for_each(|line| truncate(line, MESSAGE_MAX));
-            for process in &mut evidence.processes {
-                truncate(&mut process.command, MESSAGE_MAX);
-                process.open.truncate(LIST_MAX);
-            }
-        }
-    }
-}
-
-/// Cuts a text to at most so many bytes, between characters, and says so at its end.
-pub fn truncate(text: &mut String, max: usize) {
-    const CUT: &str = "…";
-    if text.len() > max {
-        text.truncate(text.floor_char_boundary(max - CUT.len()));
-        text.push_str(CUT);
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Case, CaseStatus, Tests};
 
     const NOW: Timestamp = Timestamp(1_763_870_400_000_000_000);
 
@@ -343,33 +284,5 @@ mod tests {
             r#"{"source": "s", "pipeline": "p", "run": "1", "started": "9999-12-31T00:00:00Z"}"#,
         );
         assert!(wrong.unwrap_err().to_string().contains("outside of the years 1677 to 2262"));
-    }
-
-    #[test]
-    fn of_a_long_list_the_failures_are_kept_and_all_are_counted() {
-        let case = |n: usize, status| Case {
-            class: String::new(),
-            name: n.to_string(),
-            status,
-            seconds: None,
-            message: None,
-            mark: None,
-        };
-        let mut event = Event::new("s", "p", "1");
-        let status = |n| if n % 50_000 == 49_999 { CaseStatus::Fail } else { CaseStatus::Pass };
-        let cases: Vec<Case> = (0..100_000).map(|n| case(n, status(n))).collect();
-        event.tests = Some(Tests { suite: "s".to_owned(), cases, ..Tests::default() });
-        event.trim();
-        let tests = event.tests.unwrap();
-        assert_eq!((tests.cases.len(), tests.unlisted()), (CASES_MAX, 50_000));
-        assert_eq!(tests.cases.iter().filter(|case| case.status.is_bad()).count(), 2);
-        assert_eq!((tests.counts().total(), tests.counts().bad()), (100_000, 2));
-    }
-
-    #[test]
-    fn a_text_is_cut_between_characters_and_says_so() {
-        let mut text = "é".repeat(10);
-        truncate(&mut text, 11);
-        assert_eq!(text, "éééé…");
     }
 }

@@ -6,6 +6,8 @@
 //! what is malformed when they are read; [`Event::check`] refuses what contradicts itself.
 
 mod check;
+mod complete;
+mod limits;
 mod load;
 mod steps;
 mod tests;
@@ -17,10 +19,11 @@ use utoipa::ToSchema;
 
 use super::{Flavour, Version};
 use crate::clock::Timestamp;
-pub use check::{NAME_MAX, Refusal, truncate};
+pub use check::Refusal;
+pub use limits::{CASES_MAX, MESSAGE_MAX, NAME_MAX, truncate};
 pub use load::{Load, Quantile};
 pub use steps::{Action, Deploy, DeployStep, Evidence, Process, Usage};
-pub use tests::{CASES_MAX, Case, CaseStatus, Counts, MESSAGE_MAX, Mark, Tests};
+pub use tests::{Case, CaseStatus, Counts, Mark, Tests};
 pub use told::{EventRow, ResultRow};
 pub use trace::TraceParent;
 
@@ -49,7 +52,8 @@ pub struct Event {
     pub task: Option<Task>,
 
     /// RFC 3339. May be left out where `finished` is given: then it is taken from the event that told
-    /// of the beginning, and is `finished` where none did.
+    /// of the beginning, for a run as a whole also from its steps; where none did, it is not known how
+    /// long it took.
     #[serde(default, with = "moment", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub started: Option<Timestamp>,
@@ -214,6 +218,20 @@ impl CiResult {
 
     pub fn from_text(text: &str) -> Option<Self> {
         CiResult::ALL.into_iter().find(|result| result.as_str() == text)
+    }
+
+    /// Of several parts that of the whole.
+    pub fn worst(of_parts: impl IntoIterator<Item = CiResult>) -> Option<CiResult> {
+        const WORST_FIRST: [CiResult; 6] = [
+            CiResult::Timeout,
+            CiResult::Error,
+            CiResult::Failure,
+            CiResult::Cancellation,
+            CiResult::Success,
+            CiResult::Skip,
+        ];
+        let place = |result: &CiResult| WORST_FIRST.iter().position(|other| other == result);
+        of_parts.into_iter().min_by_key(place)
     }
 
     /// Whether something went wrong: neither a success nor skipped.

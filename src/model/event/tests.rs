@@ -3,19 +3,18 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Test cases that one event lists at most. Of a longer list the failures are kept first; the counts
-/// always speak of all.
-pub const CASES_MAX: usize = 50_000;
-/// Bytes of a case's message at most.
-pub const MESSAGE_MAX: usize = 8 * 1024;
-
 /// A run of one suite.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tests {
     /// What the suite is called from run to run: with the name of a case, that case's identity.
     pub suite: String,
-    /// Each case in the order it ran. At most 50,000; of more, name the failures here and count all
+    /// What this is a part of, where one run of a suite is told in several events (shards, or case by
+    /// case): those of one run and suite that say the same here are one run of tests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part_of: Option<String>,
+    /// Each case in the order it ran; a name that comes twice is one case, and its worst result counts
+    /// when runs are compared. At most 50,000; of more, name the failures here and count all
     /// in `counts`.
     #[serde(default)]
     pub cases: Vec<Case>,
@@ -139,6 +138,18 @@ impl Counts {
             CaseStatus::Skip => &mut self.skip,
         };
         *count = count.saturating_add(1);
+    }
+
+    /// Adds those of another part.
+    pub fn join(&mut self, other: &Counts) {
+        for (own, more) in [
+            (&mut self.pass, other.pass),
+            (&mut self.fail, other.fail),
+            (&mut self.error, other.error),
+            (&mut self.skip, other.skip),
+        ] {
+            *own = own.saturating_add(more);
+        }
     }
 
     pub fn get(&self, status: CaseStatus) -> u64 {

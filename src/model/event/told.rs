@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 #[derive(Clone, Debug, PartialEq)]
 pub struct EventRow {
     pub key: i64,
-    /// When it began; where nobody told, when it ended.
+    /// When it began: as was told, of a run also as its steps tell; where nobody did, when it ended.
     pub started: Timestamp,
     pub received: Timestamp,
     pub event: Event,
@@ -17,7 +17,10 @@ impl EventRow {
     /// How long it took; `None` while it is under way, or when its beginning is not known.
     pub fn seconds(&self) -> Option<f64> {
         let finished = self.event.finished?;
-        self.event.started?;
+        // Nobody told, and nothing that belongs to it did.
+        if self.event.started.is_none() && self.started >= finished {
+            return None;
+        }
         Some(finished.since(self.started).as_secs_f64())
     }
 }

@@ -168,8 +168,16 @@ fn any_tests(number: BoxedStrategy<f64>) -> impl Strategy<Value = Tests> {
         fail,
         ..Counts::default()
     }));
-    (text(), vec(any_case(number), 0..20), counts, any::<bool>(), vec(text(), 0..3))
-        .prop_map(|(suite, cases, counts, aborted, remarks)| Tests { suite, cases, counts, aborted, remarks })
+    (text(), vec(any_case(number), 0..20), counts, any::<bool>(), vec(text(), 0..3)).prop_map(
+        |(suite, cases, counts, aborted, remarks)| Tests {
+            suite,
+            part_of: None,
+            cases,
+            counts,
+            aborted,
+            remarks,
+        },
+    )
 }
 
 fn any_deploy(number: BoxedStrategy<f64>) -> impl Strategy<Value = Deploy> {

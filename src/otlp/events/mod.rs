@@ -27,8 +27,10 @@ use super::{Encoded, envelope, names};
 use crate::clock::Timestamp;
 use crate::model::{CiResult, Event, EventKind, TraceParent};
 
-/// Spans of one encoded request at most: an event may have 50,000 test cases.
+/// Spans of one encoded request at most, and their bytes unless one has more: an event may have 50,000
+/// test cases, each with a message.
 const SPANS_PER_REQUEST: usize = 500;
+const REQUEST_BYTES: usize = 512 * 1024;
 /// Sampled; where the parent comes from elsewhere, it is said to be remote.
 const FLAGS: u32 = 1 | SpanFlags::ContextHasIsRemoteMask as u32;
 const REMOTE: u32 = SpanFlags::ContextIsRemoteMask as u32;
@@ -36,7 +38,7 @@ const REMOTE: u32 = SpanFlags::ContextIsRemoteMask as u32;
 /// What an event sends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventSignals {
-    /// Requests of at most 500 spans each; none for what is under way.
+    /// Requests of at most 500 spans or about 512 KiB each; none for what is under way.
     pub traces: Vec<Encoded>,
     pub logs: Option<Encoded>,
 }
@@ -56,16 +58,23 @@ pub fn encode_event(
     let labels = labels(event);
     let own = own_span(event, started, finished, result, links, &labels);
     let below = parts::spans(event, started, finished);
-    let mut spans = std::iter::once(own).chain(below);
     let mut traces = Vec::new();
-    loop {
-        let items: Vec<Bytes> =
-            spans.by_ref().take(SPANS_PER_REQUEST).map(|span| span.encode_to_vec().into()).collect();
-        if items.is_empty() {
-            break;
-        }
+    let mut items: Vec<Bytes> = Vec::new();
+    let mut bytes = 0;
+    let mut flush = |items: &mut Vec<Bytes>| {
+        let items = std::mem::take(items);
         traces.push(Encoded { items: items.len() as u32, body: envelope::wrap(resource, items) });
+    };
+    for span in std::iter::once(own).chain(below) {
+        let span: Bytes = span.encode_to_vec().into();
+        if items.len() == SPANS_PER_REQUEST || (!items.is_empty() && bytes + span.len() > REQUEST_BYTES) {
+            flush(&mut items);
+            bytes = 0;
+        }
+        bytes += span.len();
+        items.push(span);
     }
+    flush(&mut items);
     let logs = Some(request(resource, &[record(event, finished, result, labels)]));
     EventSignals { traces, logs }
 }

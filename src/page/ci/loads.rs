@@ -32,7 +32,8 @@ pub struct LoadPlan {
     #[schema(value_type = String, example = "mysql")]
     pub db: Flavour,
     pub environment: String,
-    /// The newest run of each version, latest version first; at least one and at most 4.
+    /// The newest run of each version that did not fail, latest version first, at most 4; then what
+    /// failed since, at most 4. At least one.
     pub runs: Vec<LoadRun>,
 }
 
@@ -65,6 +66,8 @@ pub struct LoadRun {
     pub throughput_delta: Option<f64>,
     /// Response time at the 95th percentile against the version before.
     pub p95_delta: Option<f64>,
+    /// Why its figures say nothing about the version.
+    pub failure: Option<String>,
     /// Why the two do not compare.
     pub hindrance: Option<String>,
     /// What one must know to read the figures.
@@ -94,7 +97,11 @@ impl LoadHistory {
                 (&other.load.plan, other.db, &other.environment) == (&run.load.plan, run.db, &run.environment)
             };
             match groups.iter_mut().find(|group| same(group[0])) {
-                Some(group) if group.iter().any(|other| other.version == run.version) => {}
+                // Of each version the newest one, and where that failed the newest that did not besides.
+                Some(group)
+                    if group.iter().any(|other| {
+                        other.version == run.version && (other.failure().is_none() || run.failure().is_some())
+                    }) => {}
                 Some(group) => group.push(run),
                 None => groups.push(vec![run]),
             }
@@ -106,14 +113,16 @@ impl LoadHistory {
 }
 
 impl LoadPlan {
-    /// From at least one run, each of another version.
+    /// From at least one run; of each version the newest that failed and the newest that did not.
     fn new(mut runs: Vec<&history::Loaded>) -> Self {
         runs.sort_by(|a, b| b.version.cmp(&a.version));
+        let (failed, good): (Vec<_>, Vec<_>) = runs.iter().partition(|run| run.failure().is_some());
+        let shown = good.into_iter().take(VERSIONS_MAX).chain(failed.into_iter().take(VERSIONS_MAX));
         LoadPlan {
             plan: runs[0].load.plan.clone(),
             db: runs[0].db,
             environment: runs[0].environment.clone(),
-            runs: runs.into_iter().take(VERSIONS_MAX).map(LoadRun::new).collect(),
+            runs: shown.map(LoadRun::new).collect(),
         }
     }
 
@@ -153,6 +162,7 @@ impl LoadRun {
             }),
             throughput_delta: run.throughput_delta(),
             p95_delta: p95.map(|delta| delta.ratio),
+            failure: run.failure(),
             hindrance: run.hindrance(),
             remarks: load.remarks.clone(),
             pipeline: run.pipeline.clone(),

@@ -44,7 +44,12 @@ pub fn tests(suites: &[SuiteHistory], now: Time) -> Question {
     let bad_others: Vec<&&SuiteHistory> =
         others.iter().filter(|other| TestRun::new(other.last()).is_bad()).collect();
     if !others.is_empty() {
-        let what = if several_suites { "suites and branches" } else { "branches" };
+        let several_databases = others.iter().any(|other| other.scope.db != newest.scope.db);
+        let what = match (several_suites, several_databases) {
+            (true, _) => "suites and branches",
+            (false, true) => "branches and databases",
+            (false, false) => "branches",
+        };
         note += &match (bad_others.len(), others.len()) {
             (0, 1) => " The other one passes.".to_owned(),
             (0, n) => format!(" All {n} other {what} pass."),
@@ -221,10 +226,24 @@ pub fn throughput(loads: &[Loaded], now: Time) -> Question {
     const QUESTION: &str = "Throughput of the latest";
     let latest = loads.iter().map(|run| &run.version).max();
     let of_latest = || loads.iter().filter(|run| Some(&run.version) == latest);
-    // One that measured the rate limit is spoken of only where there is no other.
-    let Some(run) = of_latest().find(|run| run.load.rate_limited() == 0).or_else(|| of_latest().next())
-    else {
+    let Some(newest) = of_latest().next() else {
         return Question::open(QUESTION, "no load run yet", "cachetscope record load … tells of one.");
+    };
+    // What failed measured something else, and one that met the rate limit is spoken of only where there
+    // is no other.
+    let good = || of_latest().filter(|run| run.failure().is_none());
+    let failed = of_latest().find(|run| run.is_last && run.failure().is_some());
+    let Some(run) = good().find(|run| run.load.rate_limited() == 0).or_else(|| good().next()) else {
+        let (plan, age) = (cut(&newest.load.plan), Time(newest.at).age(&now));
+        let why = newest.failure().unwrap_or_default();
+        return Question {
+            question: QUESTION.into(),
+            answer: format!("no load run of {} succeeded", newest.version),
+            note: format!("plan {plan} on {}, {age} ago: {why}.", newest.db),
+            answered: true,
+            attention: true,
+            evidence: Some("/#throughput".into()),
+        };
     };
     let p95 = run.load.at(0.95).map(|s| format!("p95 {}", Secs(s)));
     let growth = run.latency_deltas().into_iter().find(|d| (d.quantile - 0.95).abs() < 1e-9);
@@ -259,6 +278,10 @@ pub fn throughput(loads: &[Loaded], now: Time) -> Question {
         let (db, plan) = (other.db, cut(&other.load.plan));
         rest += &format!(" It lost most on {db}, plan {plan}: {}.", Percent(delta));
     }
+    if let Some((failed, why)) = failed.and_then(|failed| Some((failed, failed.failure()?))) {
+        let (db, plan, age) = (failed.db, cut(&failed.load.plan), Time(failed.at).age(&now));
+        rest += &format!(" On {db}, plan {plan}, {age} ago, {why}.");
+    }
     let age = Time(run.at).age(&now);
     let note = format!("{}; plan {}, {age} ago.{rest}", parts.join(", "), cut(&run.load.plan));
     Question {
@@ -266,7 +289,7 @@ pub fn throughput(loads: &[Loaded], now: Time) -> Question {
         answer: format!("{} requests/s for {} on {}", Rate(run.load.throughput), run.version, run.db),
         note,
         answered: true,
-        attention: false,
+        attention: failed.is_some(),
         evidence: Some("/#throughput".into()),
     }
 }

@@ -44,6 +44,25 @@ fn said(history: &History) -> (String, String, bool) {
 }
 
 #[test]
+fn a_suite_on_several_databases_names_the_one_that_is_spoken_of() {
+    let on = |mut row: EventRow, db| {
+        row.event.db = Some(db);
+        row
+    };
+    let history = of_tests(
+        vec![
+            on(test_run(3, "3.x", 14, 969, 2), Flavour::Mysql),
+            on(test_run(2, "3.x", 60, 971, 0), Flavour::Sqlite),
+            on(test_run(1, "2.4", 90, 971, 0), Flavour::Sqlite),
+        ],
+        vec![],
+    );
+    let (answer, note, _) = said(&history);
+    assert_eq!(answer, "2 of 971 fail on 3.x on mysql");
+    assert!(note.ends_with("All 2 other branches and databases pass."), "{note}");
+}
+
+#[test]
 fn what_fails_newly_is_named_and_other_branches_are_counted() {
     let result = |event: i64, status| ResultRow {
         event,
@@ -244,4 +263,27 @@ fn throughput_is_told_with_its_certainty_or_why_it_is_not_compared() {
     );
     let (_, note) = carried(vec![load(2, 50, "3.0.0", 412.0, 0)]);
     assert!(note.ends_with("ago. No version before it was measured with this plan."), "{note}");
+}
+
+#[test]
+fn a_load_run_that_failed_is_no_headline_and_said() {
+    let failed = |mut row: EventRow| {
+        row.event.result = Some(CiResult::Failure);
+        row
+    };
+    let asked = |loads: Vec<EventRow>| {
+        let history = History::of(Reading { loads, ..Reading::default() });
+        let q = throughput(&history.loads, Time(NOW));
+        (q.answer, q.note, q.attention)
+    };
+    let good = || load(1, 900, "3.0.0", 412.0, 0);
+    let (answer, note, attention) = asked(vec![failed(load(2, 50, "3.0.0", 9_999.0, 0)), good()]);
+    assert_eq!((answer.as_str(), attention), ("412 requests/s for 3.0.0 on mysql", true));
+    let end = " On mysql, plan home, 50 min ago, this run failed: it ended with failure.";
+    assert!(note.ends_with(end), "{note}");
+    let (answer, note, attention) = asked(vec![failed(load(2, 50, "3.1.0", 9_999.0, 0)), good()]);
+    assert_eq!((answer.as_str(), attention), ("no load run of 3.1.0 succeeded", true));
+    assert_eq!(note, "plan home on mysql, 50 min ago: this run failed: it ended with failure.");
+    let (_, _, attention) = asked(vec![load(3, 20, "3.0.0", 400.0, 0), failed(load(2, 50, "3.0.0", 1.0, 0))]);
+    assert!(!attention, "it was made good");
 }

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::link;
 use crate::history::{self, SuiteHistory};
-use crate::model::{CaseStatus, CiResult, Counts, TraceId};
+use crate::model::{CaseStatus, CiResult, Counts, Flavour, TraceId};
 use crate::page::format::{Count, Percent, Secs, Time};
 
 /// Suites and branches that are shown, those with the newest runs.
@@ -28,7 +28,7 @@ pub struct TestHistory {
     pub suites_known: Count,
 }
 
-/// One suite on one branch.
+/// One suite on one branch, on one database and in one environment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TestSuite {
     pub suite: String,
@@ -36,6 +36,11 @@ pub struct TestSuite {
     pub branch: Option<String>,
     /// Null where a branch is known.
     pub version: Option<String>,
+    /// Null where it was not told.
+    #[schema(value_type = Option<String>, example = "mysql")]
+    pub db: Option<Flavour>,
+    /// Null where it was not told.
+    pub environment: Option<String>,
     /// Newest first, at least one and at most 30.
     pub runs: Vec<TestRun>,
     pub runs_known: Count,
@@ -49,7 +54,8 @@ pub struct TestSuite {
     /// Pass in the last run, and failed the time before; at most 20.
     pub fixed: Vec<FailingCase>,
     pub flaky_count: Count,
-    /// Passed and failed on the same commit within 14 days, on whatever branch; at most 20.
+    /// Passed and failed on the same commit within 14 days, on this database and on whatever branch; at
+    /// most 20.
     pub flaky: Vec<FlakyCase>,
     /// Of the last run.
     pub slowest: Vec<SlowCase>,
@@ -128,10 +134,11 @@ impl TestHistory {
         }
     }
 
-    /// Whether it is the first of its suite: flaky cases are the same for all its branches, and told
-    /// once.
+    /// Whether it is the first of its suite on its database: flaky cases are the same for all its
+    /// branches, and told once.
     pub fn tells_flaky(&self, suite: &TestSuite) -> bool {
-        let first = self.suites.iter().find(|other| other.suite == suite.suite);
+        let place = |of: &TestSuite| (of.suite.clone(), of.db, of.environment.clone());
+        let first = self.suites.iter().find(|other| place(other) == place(suite));
         first.is_some_and(|first| first.head() == suite.head())
     }
 
@@ -152,6 +159,8 @@ impl TestSuite {
             suite: history.scope.suite.clone(),
             branch: history.scope.branch.clone(),
             version: history.scope.version.clone(),
+            db: history.scope.db,
+            environment: history.scope.environment.clone(),
             runs: history.runs.iter().take(RUNS_MAX).map(TestRun::new).collect(),
             runs_known: history.runs.len().into(),
             newly_failing_count,
@@ -180,15 +189,16 @@ impl TestSuite {
         }
     }
 
-    /// The branch, or the version, or that neither is known.
-    pub fn head(&self) -> &str {
-        self.branch.as_deref().or(self.version.as_deref()).unwrap_or("(no branch)")
+    /// The branch, or the version, or that neither is known; with database and environment.
+    pub fn head(&self) -> String {
+        let of = self.branch.as_deref().or(self.version.as_deref());
+        history::head(of, self.db, self.environment.as_deref())
     }
 
     /// The same from reading to reading, for what a person has opened on the page.
     pub fn id(&self) -> String {
         let mut hash = DefaultHasher::new();
-        (&self.suite, &self.branch, &self.version).hash(&mut hash);
+        (&self.suite, self.head()).hash(&mut hash);
         format!("{:x}", hash.finish())
     }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{link, pipeline_of};
-use crate::history::{History, median};
+use crate::history::{History, Scope, median};
 use crate::model::{Event, EventKind, EventRow, Flavour, Task, TraceId};
 use crate::page::format::{Secs, Time};
 
@@ -82,7 +82,8 @@ fn what(event: &Event) -> String {
 fn usual(event: &Event, history: &History) -> Option<f64> {
     let before: Vec<f64> = match event.task() {
         Some(Task::Test) => {
-            let suites = history.suites.iter().filter(|suite| suite.scope.branch == event.branch);
+            let same = |scope: &Scope| scope.branch == event.branch && scope.db == event.db;
+            let suites = history.suites.iter().filter(|suite| same(&suite.scope));
             let runs = suites.flat_map(|suite| &suite.runs).filter(|run| run.pipeline == event.pipeline);
             runs.filter(|run| !run.aborted).filter_map(|run| run.seconds).take(USUAL_OF).collect()
         }

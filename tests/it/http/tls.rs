@@ -65,6 +65,11 @@ impl Authority {
         let tls = Tls { ca: Some(self.pem.path().to_owned()), insecure: false };
         Deployment { tls, ..deployment() }
     }
+
+    /// The file with its certificate.
+    pub fn pem(&self) -> &std::path::Path {
+        self.pem.path()
+    }
 }
 
 /// Lets each handshake wait, answers one request, and reports the time from the accepted connection
