@@ -183,12 +183,14 @@ impl Rig {
         self.settle(stack, stopped).await;
     }
 
-    /// Waits until what the daemon tells after this time has come into the rules.
+    /// Waits until what the daemon tells after this time has come into the rules. Counters come last:
+    /// a backlog goes out in its order, and gauges beside it.
     async fn settle(&self, stack: &Stack, after: f64) {
         let newest = async |series: &str| {
             let found = stack.prometheus.query(&format!("min(timestamp({series}))"), None).await.ok()?;
             Some(found.first()?.points[0].1)
         };
+        eventually("the backlog to be sent", async || newest(RUNS).await.filter(|at| *at > after)).await;
         let raw = eventually("the daemon's news", async || newest(RANK).await.filter(|at| *at > after)).await;
         // The rules build on each other, so it takes a round of them after the last.
         eventually("the rules' news", async || newest(MEDIANS).await.filter(|at| *at > raw + 1.0)).await;
