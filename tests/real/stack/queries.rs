@@ -14,8 +14,12 @@ use crate::parts::process::Process;
 
 /// So long the demo has to fill every panel.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Sent only in cases that the demo has not: load told by a tool that asks for a rate.
-const NOT_IN_THE_DEMO: &[&str] = &["cachetscope_load_offered_per_second"];
+/// Sent only in cases that the demo has not: load told by a tool that asks for a rate, discovery.
+const NOT_IN_THE_DEMO: &[&str] = &[
+    "cachetscope_load_offered_per_second",
+    "cachetscope_discover_targets",
+    "cachetscope_discover_failures_total",
+];
 /// Series that exist only after a first failure.
 const ONLY_IN_TROUBLE: &[&str] = &["otelcol_exporter_send_failed", "otelcol_exporter_enqueue_failed"];
 
