@@ -7,58 +7,23 @@
 //! - `panel-datasource-rule` holds for Prometheus; there is one Tempo, named by its uid.
 //! - `panel-units-rule`: a table may give its units column by column, and needs none for texts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
-
-use promql_parser::parser::Expr;
-use regex::Regex;
 
 use super::fields::Columns;
 use super::files::model::{
-    Color, ColorMode, Dashboard, DataSource, Mapping, Panel, PanelKind, PrometheusTarget, Target, Texts,
-    Variable, VariableKind, read,
+    Dashboard, DataSource, Panel, PanelKind, PrometheusTarget, Target, Texts, Variable, VariableKind,
 };
 use super::files::names::Series;
-use super::files::promql::{self, Selector};
+use super::files::promql;
 use super::files::variables::{Values, substitute};
-use super::files::{empty, names, rules};
-
-/// What queries may ask for.
-pub struct Known {
-    series: BTreeMap<String, Series>,
-    labels: BTreeSet<String>,
-    /// Labels of what recording rules make, by their names.
-    recorded: BTreeMap<String, BTreeSet<String>>,
-    /// Variables of each dashboard, by its uid.
-    dashboards: BTreeMap<String, BTreeSet<String>>,
-}
+use super::known::{Known, of_link};
+use super::looks::colours;
 
 /// Counters whose totals mean something: the store keeps them, and they never begin anew.
 const TOTALS: &[&str] = &["cachetscope_aa_comparisons_total", "cachetscope_aa_false_verdicts_total"];
 /// In place of `$__rate_interval`: no hand writes it.
 const RATE_INTERVAL: Duration = Duration::from_secs(67);
-/// Words with their texts and colours, the same on every dashboard and on the daemon's page.
-const WORDS: &[(&str, &str, &str)] = &[
-    ("regressed", "▲ regressed", "#b93524"),
-    ("improved", "▼ improved", "#3a7d5c"),
-    ("unchanged", "= unchanged", "#65696e"),
-    ("inconclusive", "? inconclusive", "#8e9196"),
-    ("insufficient", "… insufficient", "#8e9196"),
-    ("no_baseline", "– no baseline", "#8e9196"),
-    ("invalid", "! invalid", "#9a6a12"),
-    ("pass", "● pass", "#3a7d5c"),
-    ("degraded", "■ degraded", "#9a6a12"),
-    ("fail", "✕ fail", "#b93524"),
-    ("unreachable", "✕ unreachable", "#b93524"),
-    ("skipped", "– skipped", "#8e9196"),
-    ("success", "● success", "#3a7d5c"),
-    ("failure", "✕ failure", "#b93524"),
-    ("error", "✕ error", "#b93524"),
-    ("timeout", "✕ timeout", "#b93524"),
-    ("cancellation", "– cancellation", "#8e9196"),
-    ("skip", "– skip", "#8e9196"),
-];
-const VERDICTS: usize = 7;
 const UNITS: &[&str] = &[
     "none",
     "short",
@@ -87,74 +52,6 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("__range_s", "86400"),
     ("__auto", ""),
 ];
-
-impl Known {
-    pub fn new(dashboards: &[(String, Dashboard)], rules: &[(String, rules::File)]) -> Known {
-        let variables =
-            |dashboard: &Dashboard| dashboard.templating.list.iter().map(|v| v.name.clone()).collect();
-        let mut known = Known {
-            series: names::all_series(),
-            labels: names::labels(),
-            recorded: BTreeMap::new(),
-            dashboards: dashboards.iter().map(|(_, d)| (d.uid.clone(), variables(d))).collect(),
-        };
-        // A rule may build on those before it.
-        for rule in rules.iter().flat_map(|(_, file)| &file.groups).flat_map(|group| &group.rules) {
-            if let (Some(record), Ok(expr)) = (&rule.record, promql::parse(&rule.expr)) {
-                let labels = known.labels_of(&expr).into_iter().chain(rule.labels.keys().cloned()).collect();
-                known.recorded.insert(record.clone(), labels);
-            }
-        }
-        known
-    }
-
-    fn labels_of(&self, expr: &Expr) -> BTreeSet<String> {
-        promql::labels(expr, &|name| self.recorded.get(name).unwrap_or(&self.labels).clone())
-    }
-
-    /// What is wrong with an expression that has no variables any more.
-    pub fn check(&self, text: &str) -> (Option<Expr>, Vec<String>) {
-        let expr = match promql::parse(text) {
-            Ok(expr) => expr,
-            Err(error) => return (None, vec![format!("target-promql-rule: {error} in {text}")]),
-        };
-        let mut problems = Vec::new();
-        for selector in promql::selectors(&expr) {
-            if let Err(problem) = self.series_of(&selector) {
-                problems.push(problem);
-            }
-            let labels = self.recorded.get(&selector.name).unwrap_or(&self.labels);
-            for label in selector.matched.iter().filter(|label| !labels.contains(*label)) {
-                problems.push(format!("no series of `{}` has a label `{label}`", selector.name));
-            }
-        }
-        for label in promql::named_labels(&expr).difference(&self.labels) {
-            problems.push(format!("no series has a label `{label}`, which `{text}` names"));
-        }
-        (Some(expr), problems)
-    }
-
-    fn series_of(&self, selector: &Selector) -> Result<Series, String> {
-        if let Some(pattern) = &selector.pattern {
-            let pattern = Regex::new(&format!("^(?:{pattern})$")).map_err(|error| error.to_string())?;
-            let foreign = pattern.as_str().contains("otelcol_") || pattern.as_str().contains("prometheus_");
-            return match foreign || self.series.keys().any(|name| pattern.is_match(name)) {
-                true => Ok(Series::Either),
-                false => Err(format!("no metric has a name like `{pattern}`")),
-            };
-        }
-        if self.recorded.contains_key(&selector.name) {
-            return Ok(Series::Either);
-        }
-        let ours = self.series.get(&selector.name).copied();
-        ours.or_else(|| names::foreign(&selector.name)).ok_or_else(|| {
-            format!(
-                "nothing is called `{}`: not in otlp::names, not promised, and no recording rule",
-                selector.name
-            )
-        })
-    }
-}
 
 /// Everything that is wrong with a dashboard.
 pub fn dashboard(known: &Known, dashboard: &Dashboard) -> Vec<String> {
@@ -404,165 +301,5 @@ fn of_target(
         }
     }
     columns.add(target, labels);
-    problems
-}
-
-/// What a word looks like, and that nothing but words has a colour of judgement.
-fn colours(panel: &Panel) -> Vec<String> {
-    let mut problems = Vec::new();
-    let overrides = panel.field_config.overrides.iter().flat_map(|o| &o.properties);
-    let mut mappings: Vec<&Mapping> = panel.field_config.defaults.mappings.iter().collect();
-    let set: Vec<Vec<Mapping>> =
-        overrides.clone().filter(|p| p.id == "mappings").filter_map(|p| read(&p.value).ok()).collect();
-    mappings.extend(set.iter().flatten());
-    let judging = ["#b93524", "#3a7d5c", "#9a6a12", "red", "green", "orange", "yellow"];
-    let judges = |color: &str| judging.iter().any(|word| color.contains(word));
-    let compares = panel.targets.iter().any(|target| match target {
-        Target::Prometheus(target) => target.expr.contains("delta") && !target.expr.contains("verdict"),
-        _ => false,
-    });
-    for mapping in mappings {
-        let mut verdicts = 0;
-        for (key, mapped) in mapping.results() {
-            let word = WORDS.iter().enumerate().find(|(_, (word, _, _))| Some(*word) == key);
-            let (text, color) =
-                (mapped.text.as_deref().unwrap_or_default(), mapped.color.as_deref().unwrap_or_default());
-            if let Some((n, (word, right, right_color))) = word {
-                verdicts += usize::from(n < VERDICTS);
-                if text != *right || !is_color(color, right_color) {
-                    problems.push(format!(
-                        "`{word}` looks like `{text}` {color}; everywhere it is `{right}` {right_color}"
-                    ));
-                }
-            } else if let Some((_, _, right)) = WORDS.iter().find(|(_, shown, _)| *shown == text)
-                && !is_color(color, right)
-            {
-                problems.push(format!("`{text}` is {color}; everywhere it is {right}"));
-            }
-            let of_word = word.is_some();
-            if compares && !of_word && judges(color) && !matches!(mapping, Mapping::Value(_)) {
-                problems.push(format!("a difference gets the colour {color}: only a verdict may"));
-            }
-        }
-        if verdicts != 0 && verdicts != VERDICTS {
-            problems.push(format!("a mapping of verdicts knows {verdicts} of {VERDICTS}"));
-        }
-    }
-    for rule in &panel.field_config.overrides {
-        let Some((word, text, color)) = WORDS.iter().find(|(word, _, _)| rule.matcher.options == *word)
-        else {
-            continue;
-        };
-        let set = |id: &str| rule.properties.iter().find(|p| p.id == id).map(|p| &p.value);
-        let found = (set("displayName"), set("color").map(|value| &value["fixedColor"]));
-        if found.0.is_some_and(|shown| shown != text) || found.1.is_some_and(|shown| shown != color) {
-            problems
-                .push(format!("the series `{word}` looks like {found:?}; everywhere it is `{text}` {color}"));
-        }
-    }
-    let defaults = &panel.field_config.defaults;
-    let colors = overrides.clone().filter(|p| p.id == "color").filter_map(|p| read::<Color>(&p.value).ok());
-    let modes: Vec<ColorMode> = defaults.color.iter().map(|c| c.mode).chain(colors.map(|c| c.mode)).collect();
-    let steps = defaults.thresholds.iter().flat_map(|t| &t.steps);
-    if compares && modes.contains(&ColorMode::Thresholds) && steps.into_iter().any(|step| judges(&step.color))
-    {
-        problems.push("a difference is coloured by thresholds: only a verdict may colour it".to_owned());
-    }
-    if defaults.color.is_none() && panel.kind != PanelKind::Text {
-        // Grafana's default is thresholds, green then red from 80 on.
-        problems.push("no `color`: Grafana would colour by thresholds of its own".to_owned());
-    }
-    problems
-}
-
-/// Whether this is the colour, be it transparent (`rgba(…)`), as behind a text.
-fn is_color(found: &str, right: &str) -> bool {
-    let parts = found.strip_prefix("rgba(").and_then(|rest| rest.strip_suffix(')'));
-    let Some(parts) = parts else { return found == right };
-    let mut hex = String::from("#");
-    for part in parts.split(',').take(3) {
-        hex += &part.trim().parse::<u8>().map(|part| format!("{part:02x}")).unwrap_or_default();
-    }
-    hex == right
-}
-
-/// `/d/…` leads to a dashboard there is, and sets variables that it has.
-fn of_link(known: &Known, url: &str) -> Vec<String> {
-    let Some(rest) = url.strip_prefix("/d/") else {
-        let right = ["/explore?", "https://", "http://", "${__"].iter().any(|start| url.starts_with(start));
-        return if right {
-            Vec::new()
-        } else {
-            vec![format!("a link leads to {url}: /d/…, /explore?… or a URL expected")]
-        };
-    };
-    let (uid, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let uid = uid.split('/').next().unwrap_or_default();
-    let Some(variables) = known.dashboards.get(uid) else {
-        return vec![format!("a link leads to the dashboard `{uid}`, which does not exist")];
-    };
-    let set = query.split('&').filter_map(|pair| pair.strip_prefix("var-")?.split('=').next());
-    let passed =
-        query.split("${").skip(1).filter_map(|rest| rest.split_once(":queryparam}").map(|(name, _)| name));
-    let unknown = set.chain(passed).filter(|name| !variables.contains(*name) && !name.contains('}'));
-    unknown.map(|name| format!("a link sets `{name}`, which the dashboard `{uid}` does not have")).collect()
-}
-
-/// Rules of Prometheus: each expression is one that can be answered.
-pub fn of_rules(known: &Known, file: &rules::File) -> Vec<String> {
-    let mut problems = Vec::new();
-    let mut names = BTreeSet::new();
-    for group in &file.groups {
-        for rule in &group.rules {
-            let name = rule.name();
-            let (_, mut found) = known.check(&rule.expr);
-            match (&rule.record, &rule.alert) {
-                (Some(record), None) if record.split(':').count() != 3 => {
-                    found.push("level:metric:operation expected".to_owned());
-                }
-                (None, Some(_)) => {
-                    let severity = rule.labels.get("severity").map_or("", String::as_str);
-                    if !["info", "warning", "critical"].contains(&severity) {
-                        found.push(format!("severity `{severity}`: info, warning or critical expected"));
-                    }
-                    if !rule.annotations.contains_key("summary") {
-                        found.push("no annotation `summary`".to_owned());
-                    }
-                    let url = rule.annotations.get("dashboard").map(String::as_str);
-                    found.extend(
-                        url.map_or(vec!["no annotation `dashboard`".to_owned()], |url| of_link(known, url)),
-                    );
-                }
-                (Some(_), None) => {}
-                _ => found.push("either `record` or `alert`".to_owned()),
-            }
-            if !names.insert(name) {
-                found.push("another rule has the same name".to_owned());
-            }
-            problems.extend(found.into_iter().map(|problem| format!("rule `{name}`: {problem}")));
-        }
-    }
-    problems
-}
-
-/// The list of empty panels names panels there are, each once and with a reason.
-pub fn of_empty(list: &[empty::Entry], dashboards: &[(String, Dashboard)]) -> Vec<String> {
-    let mut problems = Vec::new();
-    let mut seen = BTreeSet::new();
-    for entry in list {
-        let (uid, title) = (&entry.dashboard, &entry.panel);
-        let dashboard = dashboards.iter().find(|(_, dashboard)| dashboard.uid == *uid);
-        let panel =
-            dashboard.and_then(|(_, d)| d.panels.iter().find(|p| p.title == *title && p.kind.shows_data()));
-        if panel.is_none() {
-            problems.push(format!("there is no panel `{title}` on `{uid}`"));
-        }
-        if !seen.insert((uid, title)) {
-            problems.push(format!("the panel `{title}` on `{uid}` is there twice"));
-        }
-        if entry.because.trim().is_empty() {
-            problems.push(format!("the panel `{title}` on `{uid}` has no reason"));
-        }
-    }
     problems
 }

@@ -3,24 +3,27 @@
 
 mod fields;
 mod files;
+mod known;
 mod lint;
+mod lists;
+mod looks;
 mod mutants;
 
 use files::Grafana;
 use files::model::Dashboard;
-use lint::Known;
+use known::Known;
 
 /// Everything that is wrong with what was read.
 fn problems_of(grafana: &Grafana) -> Vec<String> {
     let known = Known::new(&grafana.dashboards, &grafana.rules);
     let mut problems = Vec::new();
     for (file, rules) in &grafana.rules {
-        problems.extend(lint::of_rules(&known, rules).into_iter().map(|p| format!("{file}, {p}")));
+        problems.extend(lists::of_rules(&known, rules).into_iter().map(|p| format!("{file}, {p}")));
     }
     for (file, dashboard) in &grafana.dashboards {
         problems.extend(lint::dashboard(&known, dashboard).into_iter().map(|p| format!("{file}, {p}")));
     }
-    let list = lint::of_empty(&grafana.empty, &grafana.dashboards);
+    let list = lists::of_empty(&grafana.empty, &grafana.dashboards);
     problems.extend(list.into_iter().map(|p| format!("{}, {p}", files::empty::FILE)));
     let uids: Vec<&str> =
         grafana.dashboards.iter().map(|(_, d): &(String, Dashboard)| d.uid.as_str()).collect();

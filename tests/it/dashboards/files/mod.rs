@@ -9,6 +9,7 @@ pub mod empty;
 pub mod model;
 pub mod names;
 pub mod options;
+pub mod panel;
 pub mod promql;
 pub mod rules;
 pub mod variables;
