@@ -58,7 +58,7 @@ impl Lag1 {
     const WINSORISED: f64 = 0.05;
 
     /// Lag-1 autocorrelation of the winsorised differences, corrected for its bias
-    /// (E[r] ≈ ρ − (1 + 3ρ)/n: Marriott and Pope 1954, Kendall 1954). `None` of fewer than 5, or where
+    /// (the mean of r is ρ − (1 + 3ρ)/n: Marriott and Pope 1954, Kendall 1954). `None` of fewer than 5, or where
     /// all are one value.
     pub fn of(d: &Differences) -> Option<Self> {
         Self::with_ends_pulled_in(d, (d.len() as f64 * Self::WINSORISED) as usize)
