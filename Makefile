@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo test lint check-unit check-collector check-compose kill-test outage-test stack-faults stack-test docker-test fuzz api-test pictures pictures-test bench deny parts
+.PHONY: help build demo test lint check-unit check-collector check-compose kill-test outage-test stack-faults stack-test docker-test fuzz simulate api-test pictures pictures-test bench deny parts
 
 # $(call with-parts,test): tells the commands after it where the real parts are.
 with-parts = parts=$$(scripts/real-parts.sh $(1)); eval "$$parts";
@@ -61,6 +61,9 @@ stack-faults: ## collector, Prometheus and daemon away for ten minutes each, wit
 
 fuzz: ## mutated JUnit reports for ten minutes
 	CACHETSCOPE_FUZZ_SECONDS=$${CACHETSCOPE_FUZZ_SECONDS:-600} cargo test --test it junit_fuzz:: -- --nocapture
+
+simulate: ## power, false alarms and coverage of the verdicts at full size, in minutes
+	CACHETSCOPE_SIMULATION=full cargo test --release --test it verdict_simulation:: -- --nocapture
 
 api-test: ## hold the API against its OpenAPI document, with Schemathesis from PyPI; EXAMPLES=30
 	@scripts/api-test.sh

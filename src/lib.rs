@@ -21,4 +21,5 @@ pub mod probe;
 pub mod publisher;
 pub mod store;
 pub mod telemetry;
+pub mod verdict;
 pub mod wrap;

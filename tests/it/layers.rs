@@ -13,6 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("otlp", &[]),
     ("junit", &[]),
     ("load", &[]),
+    ("verdict", &[]),
     ("history", &["store"]),
     ("probe", &["http"]),
     ("exporter", &["http", "otlp", "store"]),

@@ -34,5 +34,8 @@ mod rig;
 mod service;
 mod standins;
 mod transport;
+mod verdict;
+mod verdict_noise;
+mod verdict_simulation;
 mod wrap;
 mod wrapped;
