@@ -11,7 +11,7 @@ use super::reader::{Fields, entries, json, keep};
 use super::surroundings::Surroundings;
 use super::value;
 use super::yaml::{Node, Value, quote};
-use crate::model::{Capture, Method, Redirects, Request, Template, VersionRange};
+use crate::model::{Capture, Floors, Method, Redirects, Request, Template, VersionRange};
 
 const METHODS: [(&str, Method); 6] = [
     ("get", Method::Get),
@@ -181,6 +181,8 @@ pub(super) fn read(sink: &Sink, node: Node, defaults: &Defaults, around: &Surrou
         max_body: usize::try_from(max_body.map_or(defaults.max_body, |(n, _)| n)).unwrap_or(usize::MAX),
         checks: expect.checks,
         captures: captures.into_iter().map(|(capture, _)| capture).collect(),
+        control: false,
+        floors: Floors::default(),
     });
     Some(Entry { name, applies_to, places, captures: capture_names, request })
 }

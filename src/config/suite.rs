@@ -11,7 +11,9 @@ use super::surroundings::Surroundings;
 use super::value;
 use super::yaml::{Node, Value};
 use crate::clock::Timestamp;
-use crate::model::{Method, Redirects, Request, Schedule, Secret, Template, Variant, VersionRange};
+use crate::model::{
+    Method, PAIR_GAP_MAX, Redirects, Request, Schedule, Secret, Template, Variant, VersionRange,
+};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 const RETRIES: u32 = 1;
@@ -121,6 +123,7 @@ pub(super) fn read(
             file: sink.file.clone(),
             applies_to: applies_to.0,
             budget,
+            pair_gap_max: PAIR_GAP_MAX,
             env,
             wake_up,
             requests,

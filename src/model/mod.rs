@@ -26,7 +26,8 @@ pub use origin::is_own_origin;
 pub use sample::{Attempt, ErrorType, Outcome, Phase, Phases, Round, Run, SAMPLES_MIN, Sample, median_tells};
 pub use schedule::{Schedule, ScheduleError};
 pub use suite::{
-    Budget, Capture, Check, Expected, JsonKind, Method, Redirects, Request, StatusSet, Suite, Variant,
+    Budget, Capture, Check, Expected, Floors, JsonKind, Method, PAIR_GAP_MAX, Redirects, Request, StatusSet,
+    Suite, Variant,
 };
 pub use template::{Template, TemplateError};
 pub use token::{Scope, Token};

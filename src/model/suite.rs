@@ -41,6 +41,8 @@ pub struct Variant {
     pub applies_to: VersionRange,
     /// What the target allows one client.
     pub budget: Option<Budget>,
+    /// Two visits of a round further apart than this are no pair.
+    pub pair_gap_max: Duration,
     /// Names of environment variables that its templates may use as `{{NAME}}`, with their values.
     pub env: BTreeMap<String, super::Secret>,
     /// Path of the unrecorded request that wakes a deployment before its first visit, so that cold
@@ -48,6 +50,9 @@ pub struct Variant {
     pub wake_up: Option<Template>,
     pub requests: Vec<Arc<Request>>,
 }
+
+/// What `pair_gap_max` is unless a suite says otherwise: a minute's weather is alike within it.
+pub const PAIR_GAP_MAX: Duration = Duration::from_secs(5);
 
 impl Variant {
     /// The requests that apply to this deployment, in order: its version within the request's own
@@ -57,6 +62,22 @@ impl Variant {
             .iter()
             .filter(|r| r.applies_to.contains(&deployment.version))
             .filter(|r| deployment.writes || !r.writes)
+    }
+}
+
+/// What is too small to matter to anyone. Both must be passed before anything is blamed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Floors {
+    /// Ratio less 1: 0.05 is 5 %. Downwards it is 1/1.05, so that the order of versions is irrelevant.
+    pub ratio: f64,
+    pub difference: Duration,
+    /// Part of requests, for failure rates: rates that differ by less are `unchanged`.
+    pub failure_rate: f64,
+}
+
+impl Default for Floors {
+    fn default() -> Self {
+        Floors { ratio: 0.05, difference: Duration::from_millis(1), failure_rate: 0.05 }
     }
 }
 
@@ -127,6 +148,10 @@ pub struct Request {
     pub max_body: usize,
     pub checks: Vec<Check>,
     pub captures: Vec<Capture>,
+    /// Touches no database: what other requests take above it is the database's, or nearly so.
+    pub control: bool,
+    /// Below these, a change of this request is not worth a word.
+    pub floors: Floors,
 }
 
 /// Statuses that are expected.

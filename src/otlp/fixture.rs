@@ -9,8 +9,8 @@ pub(crate) use super::events::fixture as events;
 use super::{Resource, names};
 use crate::clock::Timestamp;
 use crate::model::{
-    Attempt, Deployment, ErrorType, Flavour, Method, Outcome, Phases, Redirects, Request, Round, RoundId,
-    Run, Sample, Secret, Template, Tls, Version, VersionRange,
+    Attempt, Deployment, ErrorType, Flavour, Floors, Method, Outcome, Phases, Redirects, Request, Round,
+    RoundId, Run, Sample, Secret, Template, Tls, Version, VersionRange,
 };
 
 pub(crate) fn resource() -> Resource {
@@ -35,6 +35,8 @@ pub(crate) fn request(name: &str, path: &str) -> Arc<Request> {
         max_body: 1 << 20,
         checks: Vec::new(),
         captures: Vec::new(),
+        control: false,
+        floors: Floors::default(),
     })
 }
 

@@ -66,6 +66,22 @@ metrics! {
         "Always 1; what is known about the deployment is in the attributes.";
     REQUEST_MEDIAN = "cachetscope.request.median", "s", Kind::Gauge,
         "Median duration of a request's first attempts over the last hour; absent with fewer than 10 samples, or when more than a tenth failed.";
+    VERDICT = "cachetscope.verdict", "", Kind::Gauge,
+        "What comparing a request with the version before it on the same database has come to: of the seven values one is 1, the others 0.";
+    DELTA_RATIO = "cachetscope.request.delta.ratio", "", Kind::Gauge,
+        "By how much a request takes longer than on the version before it, from paired visits: 0.1 is a tenth longer.";
+    DELTA_SECONDS = "cachetscope.request.delta.seconds", "s", Kind::Gauge,
+        "The same as time; absent where more than a tenth of the visits failed.";
+    DELTA_LOW = "cachetscope.request.delta.confidence.low", "", Kind::Gauge,
+        "Lower end of the 95 % interval of that ratio.";
+    DELTA_HIGH = "cachetscope.request.delta.confidence.high", "", Kind::Gauge,
+        "Upper end of the 95 % interval of that ratio.";
+    DB_INTERACTION = "cachetscope.db.interaction.ratio", "", Kind::Gauge,
+        "How much more a request changed on this database than on the others: 0.1 is a tenth more.";
+    AA_COMPARISONS = "cachetscope.aa.comparisons", "{comparison}", Kind::Counter,
+        "Comparisons of deployments with themselves that are over.";
+    AA_FALSE_VERDICTS = "cachetscope.aa.false_verdicts", "{comparison}", Kind::Counter,
+        "Of these, how many found a difference that cannot be.";
     TEST_CASES = "cachetscope.test.cases", "{test_case}", Kind::Gauge,
         "Cases of the last run of a test suite on a branch, by status; flaky and new_failure are counted besides.";
     TEST_RUN_DURATION = "cachetscope.test.run.duration", "s", Kind::Gauge,

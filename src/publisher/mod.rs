@@ -6,6 +6,7 @@
 mod ci;
 mod event;
 mod record;
+mod verdicts;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::otlp::{Attributes, Encoded, Exemplar, HistogramPoint, MetricBatch, Nu
 use crate::store::{Change, DeploymentRow, Entry, Lane, LaneStatus, RunRow, Series, Store, StoreError};
 pub use event::{Intake, facts_of_event, infer_runs};
 pub use record::{facts_of, facts_of_tick};
+pub use verdicts::entries_of;
 
 /// Bytes of one encoded request of metrics, before compression.
 const REQUEST_BYTES_MAX: usize = 512 * 1024;

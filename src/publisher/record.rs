@@ -19,7 +19,7 @@ pub fn facts_of(run: Run, resource: &Resource, series: bool) -> Facts {
     let mut outbox = vec![entry(Lane::Traces, &run, signals.traces)];
     outbox.extend(signals.logs.map(|logs| entry(Lane::Logs, &run, logs)));
     let increments = if series { increments_of(&run) } else { Vec::new() };
-    Facts { runs: vec![run], increments, outbox }
+    Facts { runs: vec![run], increments, outbox, ..Facts::default() }
 }
 
 fn entry(lane: Lane, run: &Run, encoded: crate::otlp::Encoded) -> Entry {

@@ -72,7 +72,7 @@ impl Pool {
 
     /// Brings the schema up to date. A store written by a newer program is an error.
     pub async fn migrate(&self) -> Result<(), sqlx::migrate::MigrateError> {
-        let migration = |texts: [(&'static str, &'static str); 3]| {
+        let migration = |texts: [(&'static str, &'static str); 4]| {
             let migrations = texts.into_iter().zip(1..).map(|((name, sql), version)| {
                 Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
             });
@@ -83,13 +83,29 @@ impl Pool {
                 let initial = include_str!("migrations/sqlite/0001_initial.sql");
                 let events = include_str!("migrations/sqlite/0002_events.sql");
                 let waiting = include_str!("migrations/sqlite/0003_waiting.sql");
-                migration([("initial", initial), ("events", events), ("waiting", waiting)]).run(pool).await
+                let verdicts = include_str!("migrations/sqlite/0004_verdicts.sql");
+                migration([
+                    ("initial", initial),
+                    ("events", events),
+                    ("waiting", waiting),
+                    ("verdicts", verdicts),
+                ])
+                .run(pool)
+                .await
             }
             Pool::Postgres(pool) => {
                 let initial = include_str!("migrations/postgres/0001_initial.sql");
                 let events = include_str!("migrations/postgres/0002_events.sql");
                 let waiting = include_str!("migrations/postgres/0003_waiting.sql");
-                migration([("initial", initial), ("events", events), ("waiting", waiting)]).run(pool).await
+                let verdicts = include_str!("migrations/postgres/0004_verdicts.sql");
+                migration([
+                    ("initial", initial),
+                    ("events", events),
+                    ("waiting", waiting),
+                    ("verdicts", verdicts),
+                ])
+                .run(pool)
+                .await
             }
         }
     }

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::db::{Connection, Value, insert_many, query};
 use super::events::{self, EventFacts, Recorded};
+use super::verdicts::{self, VerdictsRow};
 use crate::clock::{Timestamp, nanos};
 use crate::model::{Deployment, Outcome, Phase, RoundId, Run, Sample, SpanId, TraceId};
 
@@ -16,6 +17,8 @@ pub struct Facts {
     pub runs: Vec<Run>,
     pub increments: Vec<Increment>,
     pub outbox: Vec<Entry>,
+    /// Of these suites, in place of what is there.
+    pub verdicts: Vec<VerdictsRow>,
 }
 
 /// An encoded OTLP request that waits for the collector.
@@ -167,6 +170,9 @@ pub(super) async fn write(
     }
     write_samples(connection, batch).await?;
     let taken = events::write(connection, events.iter().copied()).await?;
+    for row in batch.iter().flat_map(|f| &f.verdicts) {
+        verdicts::write(connection, row).await?;
+    }
     let increments = batch.iter().flat_map(|f| &f.increments).chain(taken.increments());
     let new_series = write_series(connection, increments, known).await?;
     write_outbox(connection, batch.iter().flat_map(|f| &f.outbox).chain(taken.outbox())).await?;

@@ -15,6 +15,7 @@ mod outbox;
 mod read;
 mod retention;
 mod series;
+mod verdicts;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -31,6 +32,7 @@ pub use outbox::{LaneStatus, Refused, Waiting};
 pub use read::{FailureRow, RequestTimes, RunRow, SampleRow};
 pub use retention::Retention;
 pub use series::{Bucket, Series};
+pub use verdicts::{VerdictsRow, VisitRow};
 pub use writer::{Change, Health};
 
 /// Facts and changes that wait for the writer at most; beyond it `submit` refuses, and counts.

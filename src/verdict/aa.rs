@@ -49,7 +49,7 @@ pub struct Seen<'a> {
 /// The A/A comparisons of one deployment.
 #[derive(Clone, Debug)]
 pub struct SelfComparison {
-    flavour: String,
+    deployment: String,
     settings: Settings,
     watch: Watch,
     windows: BTreeMap<String, Window>,
@@ -59,9 +59,9 @@ pub struct SelfComparison {
 }
 
 impl SelfComparison {
-    pub fn new(flavour: &str, settings: Settings) -> Self {
+    pub fn new(deployment: &str, settings: Settings) -> Self {
         SelfComparison {
-            flavour: flavour.to_owned(),
+            deployment: deployment.to_owned(),
             settings,
             watch: Watch::new(settings),
             windows: BTreeMap::new(),
@@ -93,7 +93,7 @@ impl SelfComparison {
         let touched: Vec<Touched<'_>> = self
             .windows
             .iter()
-            .map(|(request, window)| Touched { request, flavour: &self.flavour, window, host: None })
+            .map(|(request, window)| Touched { request, deployment: &self.deployment, window, host: None })
             .collect();
         let changes = self.watch.round(&touched);
         self.erred |= changes.iter().any(|c| matches!(c.to, Verdict::Regressed | Verdict::Improved));
@@ -102,8 +102,8 @@ impl SelfComparison {
             return Tally::default();
         }
         let over = Tally { comparisons: 1, false_verdicts: u64::from(self.erred) };
-        let flavour = std::mem::take(&mut self.flavour);
-        *self = SelfComparison::new(&flavour, self.settings);
+        let deployment = std::mem::take(&mut self.deployment);
+        *self = SelfComparison::new(&deployment, self.settings);
         over
     }
 }
@@ -114,7 +114,8 @@ mod tests {
 
     use super::*;
     use crate::clock::Timestamp;
-    use crate::verdict::{Answer, Floors};
+    use crate::model::Floors;
+    use crate::verdict::Answer;
 
     #[test]
     fn a_stretch_of_equals_is_one_comparison_without_a_verdict() {

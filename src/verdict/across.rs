@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::differences::{Dependence, Differences};
 use super::shift::{Interval, shift};
@@ -13,7 +13,7 @@ use super::signed_rank::signed_rank;
 use crate::model::RoundId;
 
 /// A ratio over rounds that both sides share.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Factor {
     /// With its 95 % interval.
     pub ratio: Interval,

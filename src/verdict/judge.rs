@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::differences::Dependence;
 use super::mcnemar::PassFail;
-use super::pairs::{Floors, Pairs, Window};
+use super::pairs::{Pairs, Window};
 use super::shift::{Interval, shift};
 use super::signed_rank::signed_rank;
+use crate::model::Floors;
 
 /// What a comparison came to, in the words of every surface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -126,7 +127,7 @@ pub fn pairs_floor(cells: usize, alpha: f64) -> usize {
 }
 
 /// The numbers of some pairs, without a verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Assessment {
     /// Pairs that entered.
     pub pairs: usize,
@@ -297,7 +298,7 @@ pub fn disturbance(window: &Window, host: Option<Disturbance>) -> Option<Disturb
 }
 
 /// A verdict with every number that led to it.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Judgement {
     pub verdict: Verdict,
     pub rule: Rule,
@@ -305,6 +306,19 @@ pub struct Judgement {
     /// Pairs until there can be another verdict; 0 where only time can bring one.
     pub rounds_needed: usize,
     pub assessment: Assessment,
+}
+
+impl Judgement {
+    /// Of a cell that no round has touched since its comparison began.
+    pub fn none(measure: Measure, window: &Window) -> Self {
+        Judgement {
+            verdict: Verdict::Insufficient,
+            rule: Rule::TooFewPairs,
+            disturbance: None,
+            rounds_needed: EFFECTIVE_MIN as usize,
+            assessment: Assessment::of(measure, window.all()),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ pub use judge::{
 };
 pub use mcnemar::PassFail;
 pub use normal::wilson;
-pub use pairs::{Answer, CellRules, Floors, Lost, Pairs, Taken, Visit, Window};
+pub use pairs::{Answer, CellRules, Lost, Pairs, Taken, Visit, Window};
 pub use shift::{Interval, Shift, shift};
 pub use signed_rank::{EXACT_MAX, Method, SignedRank, signed_rank};
 pub use watch::{CellKey, Change, Settings, Touched, Watch};

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::differences::Differences;
 use super::mcnemar::PassFail;
 use crate::clock::Timestamp;
-use crate::model::RoundId;
+use crate::model::{Floors, RoundId};
 
 /// How a visit ended, as far as a comparison of versions cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,22 +31,6 @@ pub enum Answer {
 pub struct Visit {
     pub started: Timestamp,
     pub answer: Answer,
-}
-
-/// What is too small to matter to anyone. Both must be passed before anything is blamed.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Floors {
-    /// Ratio less 1: 0.05 is 5 %. Downwards it is 1/1.05, so that the order of versions is irrelevant.
-    pub ratio: f64,
-    pub difference: Duration,
-    /// Part of requests, for failure rates: rates that differ by less are `unchanged`.
-    pub failure_rate: f64,
-}
-
-impl Default for Floors {
-    fn default() -> Self {
-        Floors { ratio: 0.05, difference: Duration::from_millis(1), failure_rate: 0.05 }
-    }
 }
 
 /// What holds for one cell; by suite and request.
@@ -122,7 +106,7 @@ pub struct Window {
 }
 
 /// Rounds that became no pair, and why.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lost {
     pub apart: u64,
     pub unusable: u64,

@@ -38,8 +38,8 @@ use super::track::Track;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CellKey {
     pub request: String,
-    /// `db.system.name`.
-    pub flavour: String,
+    /// The later of the two, by its name.
+    pub deployment: String,
     pub measure: Measure,
 }
 
@@ -71,11 +71,11 @@ pub struct Change {
     pub to: Verdict,
 }
 
-/// One request on one flavour, with its window after a round.
+/// One request on one deployment of the later version, with its window after a round.
 #[derive(Clone, Copy, Debug)]
 pub struct Touched<'a> {
     pub request: &'a str,
-    pub flavour: &'a str,
+    pub deployment: &'a str,
     pub window: &'a Window,
     /// What the caller saw of its own host.
     pub host: Option<Disturbance>,
@@ -94,7 +94,7 @@ impl Watch {
         Watch { settings, tracks: Vec::new() }
     }
 
-    /// How many cells share the chance of a false verdict: each request on each flavour by latency,
+    /// How many cells share the chance of a false verdict: each request on each deployment by latency,
     /// and by errors where there are any.
     pub fn cells(&self) -> usize {
         self.tracks.iter().filter(|t| t.counts(&self.settings)).count()
@@ -114,19 +114,19 @@ impl Watch {
         due.into_iter().filter_map(|(cell, measure)| self.look(cell, measure)).collect()
     }
 
-    fn place(&self, request: &str, flavour: &str, measure: Measure) -> Result<usize, usize> {
-        let wanted = (request, flavour, measure);
+    fn place(&self, request: &str, deployment: &str, measure: Measure) -> Result<usize, usize> {
+        let wanted = (request, deployment, measure);
         self.tracks.binary_search_by(|t| {
-            (t.key.request.as_str(), t.key.flavour.as_str(), t.key.measure).cmp(&wanted)
+            (t.key.request.as_str(), t.key.deployment.as_str(), t.key.measure).cmp(&wanted)
         })
     }
 
     /// Counts a cell's new pairs, and says whether it is to be looked at. What they say about
     /// dependence and failures is noted before any cell is judged, so that all are judged alike.
     fn count(&mut self, cell: &Touched<'_>, measure: Measure) -> bool {
-        let at = self.place(cell.request, cell.flavour, measure).unwrap_or_else(|at| {
-            let (request, flavour) = (cell.request.to_owned(), cell.flavour.to_owned());
-            self.tracks.insert(at, Track::new(CellKey { request, flavour, measure }, &self.settings));
+        let at = self.place(cell.request, cell.deployment, measure).unwrap_or_else(|at| {
+            let (request, deployment) = (cell.request.to_owned(), cell.deployment.to_owned());
+            self.tracks.insert(at, Track::new(CellKey { request, deployment, measure }, &self.settings));
             at
         });
         let track = &mut self.tracks[at];
@@ -152,7 +152,7 @@ impl Watch {
     }
 
     fn look(&mut self, cell: &Touched<'_>, measure: Measure) -> Option<Change> {
-        let at = self.place(cell.request, cell.flavour, measure).ok()?;
+        let at = self.place(cell.request, cell.deployment, measure).ok()?;
         let own = self.tracks[at].lag1;
         let (dependence, cells) = (self.dependence(measure, cell.window, own), self.cells());
         let assessment = Assessment::with(measure, cell.window.all(), dependence);
@@ -187,7 +187,7 @@ impl Watch {
 
     /// The verdict that stands for a cell, with the numbers of now. `None` for a cell never seen.
     pub fn judgement(&self, cell: &Touched<'_>, measure: Measure) -> Option<Judgement> {
-        let track = &self.tracks[self.place(cell.request, cell.flavour, measure).ok()?];
+        let track = &self.tracks[self.place(cell.request, cell.deployment, measure).ok()?];
         let own = Lag1::of(&cell.window.all().differences());
         let dependence = self.dependence(measure, cell.window, own);
         let assessment = Assessment::with(measure, cell.window.all(), dependence);
@@ -216,9 +216,10 @@ impl Watch {
         candidates.map(|t| (t.key.clone(), t.pairs_to_look())).collect()
     }
 
-    /// Drops a cell: its deployment is retired, or became a new build whose samples start afresh.
-    pub fn forget(&mut self, request: &str, flavour: &str) {
-        self.tracks.retain(|t| t.key.request != request || t.key.flavour != flavour);
+    /// Drops the cells of a deployment: it is retired, or it or what it is compared with became a new
+    /// build, whose samples start afresh.
+    pub fn forget(&mut self, deployment: &str) {
+        self.tracks.retain(|t| t.key.deployment != deployment);
     }
 }
 

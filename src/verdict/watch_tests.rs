@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::model::RoundId;
 use crate::verdict::{Answer, CellRules, Visit};
 
-/// Two requests on one flavour: `steady`, and `slow` with a factor by round.
+/// Two requests on one deployment: `steady`, and `slow` with a factor by round.
 struct Rig {
     watch: Watch,
     windows: [Window; 2],
@@ -21,7 +21,7 @@ impl Rig {
     }
 
     fn touched(&self) -> [Touched<'_>; 2] {
-        let cell = |request, window| Touched { request, flavour: "sqlite", window, host: None };
+        let cell = |request, window| Touched { request, deployment: "v-sqlite", window, host: None };
         [cell("slow", &self.windows[0]), cell("steady", &self.windows[1])]
     }
 
@@ -169,7 +169,7 @@ fn a_disturbed_host_puts_the_look_off_and_says_invalid() {
 fn a_new_build_starts_afresh() {
     let mut rig = Rig::new();
     (0..60).for_each(|_| drop(rig.step(1.2)));
-    rig.watch.forget("slow", "sqlite");
+    rig.watch.forget("v-sqlite");
     assert_eq!(rig.watch.judgement(&rig.touched()[0], Measure::Latency), None);
     assert_eq!(rig.watch.cells(), 1);
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use cachetscope::clock::{Clock, Timestamp};
 use cachetscope::model::{
-    Attempt, Deployment, ErrorType, Flavour, Method, Outcome, Phases, Redirects, Request, Round, RoundId,
-    Run, Sample, Template, Tls, Version, VersionRange,
+    Attempt, Deployment, ErrorType, Flavour, Floors, Method, Outcome, Phases, Redirects, Request, Round,
+    RoundId, Run, Sample, Template, Tls, Version, VersionRange,
 };
 use cachetscope::otlp::names;
 use cachetscope::page;
@@ -66,6 +66,8 @@ fn request(name: &str) -> Request {
         max_body: 1 << 20,
         checks: Vec::new(),
         captures: Vec::new(),
+        control: false,
+        floors: Floors::default(),
     }
 }
 
@@ -203,13 +205,13 @@ impl Fleet {
             exemplar: None,
         };
         let facts = Facts {
-            runs: Vec::new(),
             increments: vec![
                 count(names::ROUNDS_MISSED.name, 0),
                 count(names::ROUNDS_LATE.name, 2),
                 count(names::ROUNDS_OVERLAPPING.name, 1),
             ],
             outbox: vec![entry(Lane::Traces, 4, 81), entry(Lane::Metrics, 9, 640)],
+            ..Facts::default()
         };
         self.store.commit(facts).await.unwrap();
         for lane in Lane::ALL {

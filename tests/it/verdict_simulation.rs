@@ -126,7 +126,7 @@ fn compare(
         let touched: Vec<Touched<'_>> = names
             .iter()
             .zip(&windows)
-            .map(|(request, window)| Touched { request, flavour: "sqlite", window, host: None })
+            .map(|(request, window)| Touched { request, deployment: "v-sqlite", window, host: None })
             .collect();
         for change in watch.round(&touched) {
             let cell = names.iter().position(|n| *n == change.key.request).unwrap();

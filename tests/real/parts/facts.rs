@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use cachetscope::clock::Timestamp;
 use cachetscope::model::{
-    Attempt, Deployment, ErrorType, Flavour, Method, Outcome, Phases, Redirects, Request, Round, RoundId,
-    Run, Sample, Template, Tls, Version, VersionRange,
+    Attempt, Deployment, ErrorType, Flavour, Floors, Method, Outcome, Phases, Redirects, Request, Round,
+    RoundId, Run, Sample, Template, Tls, Version, VersionRange,
 };
 use cachetscope::store::{Entry, Exemplar, Facts, Increment, Lane, deployment_key};
 
@@ -56,6 +56,8 @@ pub fn request(name: &str) -> Arc<Request> {
         max_body: 1 << 20,
         checks: Vec::new(),
         captures: Vec::new(),
+        control: false,
+        floors: Floors::default(),
     })
 }
 
@@ -179,7 +181,7 @@ pub fn facts(run: Run) -> Facts {
         });
     }
     let outbox = vec![entry(Lane::Traces, run.started, &run.trace.0)];
-    Facts { runs: vec![run], increments, outbox }
+    Facts { runs: vec![run], increments, outbox, ..Facts::default() }
 }
 
 /// Facts of a run with one request that passed within 5 ms.

@@ -1,0 +1,491 @@
+//! The comparisons of one suite: rounds in, standings out.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::cell::{Cell, Judged, Times, together};
+use super::member::{Member, Seen, predecessor};
+use super::standing::{Across, Against, Standing};
+use crate::clock::Timestamp;
+use crate::model::RoundId;
+use crate::verdict::{
+    self, Answer, CellKey, Disturbance, Judgement, Measure, Rule, Seen as OwnSeen, SelfComparison, Settings,
+    Tally, Touched, Verdict, Visit, Watch,
+};
+
+/// Pairs within which a fresh version is to be judged for the first time: its first confirmation. Rounds
+/// are made for it at once, unless so many were lost already.
+const FIRST_PAIRS: usize = 60;
+/// A candidate whose confirmation is further away than this waits for scheduled rounds.
+const HURRY_MAX: u64 = 120;
+
+/// The comparisons of one suite over its living deployments.
+#[derive(Debug)]
+pub struct Ladder {
+    suite: String,
+    members: Vec<Member>,
+    /// By environment and version.
+    comparisons: BTreeMap<(String, String), Comparison>,
+    /// By build and request.
+    times: HashMap<String, BTreeMap<String, Times>>,
+    /// Each deployment against itself, by build.
+    own: HashMap<String, SelfComparison>,
+    host: Option<Disturbance>,
+}
+
+/// A version against the one before it on each of its deployments.
+#[derive(Debug)]
+struct Comparison {
+    watch: Watch,
+    /// The newest round that was judged.
+    as_of: Timestamp,
+    /// By deployment: its build, and the place of the member it is compared with.
+    rungs: BTreeMap<String, Rung>,
+    /// Since when each request on each deployment has its verdict.
+    since: BTreeMap<(String, String), (Verdict, Timestamp)>,
+}
+
+#[derive(Debug)]
+struct Rung {
+    later: usize,
+    earlier: usize,
+    /// By request; those that both are asked.
+    cells: BTreeMap<String, Cell>,
+}
+
+/// A comparison without its samples, to be kept over a restart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Saved {
+    pub suite: String,
+    pub environment: String,
+    pub version: String,
+    /// Rounds up to and with this one are in the watch.
+    pub as_of: Timestamp,
+    watch: Watch,
+    /// By deployment: the later and the earlier build.
+    builds: BTreeMap<String, (String, String)>,
+    /// (deployment, request, verdict, since when)
+    since: Vec<(String, String, Verdict, Timestamp)>,
+}
+
+/// A verdict that is no longer what it was.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VerdictChange {
+    pub from: Verdict,
+    pub at: Timestamp,
+    /// As it is now.
+    pub standing: Standing,
+}
+
+impl Ladder {
+    /// Of these members, with what was saved of those that are still the same builds.
+    pub fn new(
+        suite: &str,
+        settings: Settings,
+        members: Vec<Member>,
+        saved: Vec<Saved>,
+        now: Timestamp,
+    ) -> Self {
+        let mut saved: HashMap<(String, String), Saved> =
+            saved.into_iter().map(|s| ((s.environment.clone(), s.version.clone()), s)).collect();
+        let mut comparisons: BTreeMap<(String, String), Comparison> = BTreeMap::new();
+        for (later, member) in members.iter().enumerate() {
+            let Some(before) = predecessor(member, &members) else { continue };
+            let Some(earlier) = members.iter().position(|m| m.build == before.build) else { continue };
+            let since = member.since.max(before.since);
+            let cells = member.requests.iter().filter(|(name, _)| before.rules(name).is_some());
+            let cells = cells.map(|(name, rules)| {
+                let fresh = now.since(since) <= rules.age_max;
+                (name.clone(), Cell::new(*rules, fresh))
+            });
+            let key = (member.environment.clone(), member.version.to_string());
+            let comparison = comparisons.entry(key.clone()).or_insert_with(|| Comparison::new(settings));
+            comparison.rungs.insert(member.name.clone(), Rung { later, earlier, cells: cells.collect() });
+        }
+        for (key, comparison) in &mut comparisons {
+            if let Some(saved) = saved.remove(key) {
+                comparison.restore(saved, &members);
+            }
+        }
+        let own = members.iter().map(|m| (m.build.clone(), SelfComparison::new(&m.name, settings))).collect();
+        Ladder { suite: suite.to_owned(), members, comparisons, times: HashMap::new(), own, host: None }
+    }
+
+    /// Takes over the comparisons of deployments with themselves that are under way in another ladder.
+    pub fn inherit(&mut self, before: Ladder) {
+        for (build, own) in before.own {
+            if let Some(mine) = self.own.get_mut(&build) {
+                *mine = own;
+            }
+        }
+    }
+
+    pub fn suite(&self) -> &str {
+        &self.suite
+    }
+
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// What must be kept to go on after a restart.
+    pub fn save(&self) -> Vec<Saved> {
+        let saved = self.comparisons.iter().map(|((environment, version), comparison)| {
+            let builds = comparison.rungs.iter().map(|(name, rung)| {
+                let build = |at: usize| self.members[at].build.clone();
+                (name.clone(), (build(rung.later), build(rung.earlier)))
+            });
+            let since = comparison.since.iter();
+            Saved {
+                suite: self.suite.clone(),
+                environment: environment.clone(),
+                version: version.clone(),
+                as_of: comparison.as_of,
+                watch: comparison.watch.clone(),
+                builds: builds.collect(),
+                since: since.map(|((d, r), (verdict, at))| (d.clone(), r.clone(), *verdict, *at)).collect(),
+            }
+        });
+        saved.collect()
+    }
+
+    /// Takes in a round that is read from the store: oldest first, each once. What was judged before it
+    /// was saved is not judged again.
+    pub fn replay(&mut self, seen: &Seen) -> Vec<VerdictChange> {
+        self.enter(seen, seen.scheduled)
+    }
+
+    /// Takes in a round that has just ended; returns whose verdict it changed, and which comparisons of a
+    /// deployment with itself it ended.
+    pub fn take(
+        &mut self,
+        seen: &Seen,
+        host: Option<Disturbance>,
+        now: Timestamp,
+    ) -> (Vec<VerdictChange>, Tally) {
+        self.host = host;
+        let changes = self.enter(seen, now);
+        (changes, self.own(seen))
+    }
+
+    fn enter(&mut self, seen: &Seen, at: Timestamp) -> Vec<VerdictChange> {
+        let visits = by_build(seen);
+        for (build, requests) in &visits {
+            for (request, visit) in requests {
+                if let Answer::Passed(time) = visit[0].answer {
+                    let of_build = self.times.entry((*build).to_owned()).or_default();
+                    of_build.entry((*request).to_owned()).or_default().take(seen.round, time.as_secs_f32());
+                }
+            }
+        }
+        let mut changes = Vec::new();
+        for key in self.comparisons.keys().cloned().collect::<Vec<_>>() {
+            changes.extend(self.enter_one(&key, seen, &visits, at));
+        }
+        changes
+    }
+
+    fn enter_one(
+        &mut self,
+        key: &(String, String),
+        seen: &Seen,
+        visits: &Visits<'_>,
+        at: Timestamp,
+    ) -> Vec<VerdictChange> {
+        let Some(comparison) = self.comparisons.get_mut(key) else { return Vec::new() };
+        let Comparison { watch, rungs, as_of, .. } = comparison;
+        let mut visited = false;
+        for rung in rungs.values_mut() {
+            let (later, earlier) = (&self.members[rung.later].build, &self.members[rung.earlier].build);
+            // A suite's round visits both, or it is none of this pair.
+            let (Some(later), Some(earlier)) = (visits.get(later.as_str()), visits.get(earlier.as_str()))
+            else {
+                continue;
+            };
+            visited = true;
+            for (request, cell) in &mut rung.cells {
+                let of = |visits: &HashMap<&str, Vec<Visit>>| {
+                    visits.get(request.as_str()).cloned().unwrap_or_default()
+                };
+                cell.window.take(seen.round, &of(later), &of(earlier));
+            }
+        }
+        if !visited || seen.scheduled <= *as_of {
+            return Vec::new();
+        }
+        *as_of = seen.scheduled;
+        let host = self.host;
+        let touched: Vec<Touched<'_>> = rungs
+            .iter()
+            .flat_map(|(deployment, rung)| {
+                rung.cells.iter().map(move |(request, cell)| Touched {
+                    request,
+                    deployment,
+                    window: &cell.window,
+                    host,
+                })
+            })
+            .collect();
+        let mut changed: Vec<CellKey> = watch.round(&touched).into_iter().map(|change| change.key).collect();
+        changed.dedup_by(|a, b| a.request == b.request && a.deployment == b.deployment);
+        let standings = changed.iter().filter_map(|key| {
+            let standing = self.standing(&key.deployment, &key.request, false)?;
+            Some((key.clone(), standing))
+        });
+        let standings: Vec<(CellKey, Standing)> = standings.collect();
+        standings.into_iter().filter_map(|(cell, standing)| self.note(key, cell, standing, at)).collect()
+    }
+
+    /// Dates a verdict, and tells of it where it differs from the one before.
+    fn note(
+        &mut self,
+        key: &(String, String),
+        cell: CellKey,
+        mut standing: Standing,
+        at: Timestamp,
+    ) -> Option<VerdictChange> {
+        let known = self.comparisons.get_mut(key)?.since.entry((cell.deployment, cell.request));
+        let known = known.or_insert((Verdict::Insufficient, standing.since));
+        if known.0 == standing.verdict {
+            return None;
+        }
+        let from = std::mem::replace(known, (standing.verdict, at)).0;
+        standing.since = at;
+        Some(VerdictChange { from, at, standing })
+    }
+
+    fn own(&mut self, seen: &Seen) -> Tally {
+        let mut tally = Tally::default();
+        let visits = by_build(seen);
+        for member in &self.members {
+            let (Some(visits), Some(own)) =
+                (visits.get(member.build.as_str()), self.own.get_mut(&member.build))
+            else {
+                continue;
+            };
+            let seen_of: Vec<OwnSeen<'_>> = member
+                .requests
+                .iter()
+                .filter_map(|(request, rules)| {
+                    let visit = *visits.get(request.as_str())?.first()?;
+                    Some(OwnSeen { request, visit, rules })
+                })
+                .collect();
+            tally.add(own.round(seen.round, &seen_of));
+        }
+        tally
+    }
+
+    /// How every request stands on every deployment, in the order of the members.
+    pub fn standings(&mut self, now: Timestamp) -> Vec<Standing> {
+        self.judge();
+        let mut standings = Vec::new();
+        let places: Vec<(usize, String)> = self
+            .members
+            .iter()
+            .enumerate()
+            .flat_map(|(at, member)| member.requests.iter().map(move |(request, _)| (at, request.clone())))
+            .collect();
+        for (at, request) in places {
+            let member = &self.members[at];
+            let key = (member.environment.clone(), member.version.to_string());
+            let name = member.name.clone();
+            let Some(mut standing) = self.standing(&name, &request, true) else { continue };
+            if let Some(comparison) = self.comparisons.get_mut(&key) {
+                // What is not told of, such as a disturbance, is dated all the same.
+                let known =
+                    comparison.since.entry((name, request)).or_insert((standing.verdict, standing.since));
+                if known.0 != standing.verdict {
+                    *known = (standing.verdict, now);
+                }
+                standing.since = known.1;
+            }
+            standings.push(standing);
+        }
+        standings
+    }
+
+    /// Judges each cell anew that a round touched since it was judged.
+    fn judge(&mut self) {
+        for comparison in self.comparisons.values_mut() {
+            let Comparison { watch, rungs, .. } = comparison;
+            let cells = watch.cells();
+            for (deployment, rung) in rungs {
+                for (request, cell) in &mut rung.cells {
+                    if cell.known(cells, self.host).is_none() {
+                        cell.judged = Some(judge(watch, deployment, request, cell, self.host));
+                    }
+                }
+            }
+        }
+    }
+
+    fn standing(&self, deployment: &str, request: &str, whole: bool) -> Option<Standing> {
+        let member = self.members.iter().find(|m| m.name == deployment)?;
+        let rules = member.rules(request)?;
+        let key = (member.environment.clone(), member.version.to_string());
+        let comparison = self.comparisons.get(&key);
+        let rung = comparison.and_then(|c| c.rungs.get(deployment));
+        let cell = rung.and_then(|rung| rung.cells.get(request));
+        let since = comparison.and_then(|c| c.since.get(&(deployment.to_owned(), request.to_owned())));
+        let mut standing = Standing {
+            suite: self.suite.clone(),
+            request: request.to_owned(),
+            deployment: deployment.to_owned(),
+            version: member.version.to_string(),
+            db: member.db,
+            environment: member.environment.clone(),
+            against: None,
+            verdict: Verdict::NoBaseline,
+            measure: Measure::Latency,
+            rule: Rule::NoBaseline,
+            since: since.map_or(member.since, |(_, at)| *at),
+            latency: None,
+            errors: None,
+            cells: comparison.map_or(0, |c| c.watch.cells()),
+            floor_ratio: rules.floors.ratio,
+            floor_seconds: rules.floors.difference.as_secs_f64(),
+            warm_up_ratio: cell.and_then(|cell| cell.window.warm_up_ratio()),
+            lost: cell.map(|cell| cell.window.lost).unwrap_or_default(),
+            across: if whole { self.across(member, request) } else { Across::default() },
+        };
+        if let (Some(comparison), Some(rung), Some(cell)) = (comparison, rung, cell) {
+            let earlier = &self.members[rung.earlier];
+            standing.against =
+                Some(Against { deployment: earlier.name.clone(), version: earlier.version.to_string() });
+            let cells = comparison.watch.cells();
+            let judged = cell.known(cells, self.host);
+            let judged =
+                judged.unwrap_or_else(|| judge(&comparison.watch, deployment, request, cell, self.host));
+            let Judged { latency, errors, .. } = judged;
+            (standing.verdict, standing.measure, standing.rule) = together(&latency, &errors);
+            (standing.latency, standing.errors) = (Some(latency), Some(errors));
+        }
+        Some(standing)
+    }
+
+    fn across(&self, member: &Member, request: &str) -> Across {
+        let times = |member: &Member, request: &str| {
+            self.times.get(&member.build).and_then(|t| t.get(request)).map(Times::all).unwrap_or_default()
+        };
+        let beside: Vec<&Member> = self
+            .members
+            .iter()
+            .filter(|m| m.environment == member.environment && m.version == member.version)
+            .filter(|m| m.rules(request).is_some())
+            .collect();
+        let all: Vec<Vec<(RoundId, f64)>> = beside.iter().map(|m| times(m, request)).collect();
+        let mut across = Across::default();
+        if beside.iter().any(|m| m.db != member.db) {
+            let factors = verdict::factors_to_fastest(&all);
+            let own = beside.iter().position(|m| m.build == member.build);
+            across.to_fastest = own.and_then(|own| factors[own]);
+            let fastest =
+                factors.iter().position(|f| f.is_some_and(|f| f.ratio.low == 1.0 && f.ratio.high == 1.0));
+            across.fastest = fastest.map(|at| beside[at].db).filter(|_| across.to_fastest.is_some());
+        }
+        if let Some(control) = member.control.as_deref().filter(|control| *control != request) {
+            across.to_control = verdict::factor(&times(member, request), &times(member, control));
+        }
+        let key = (member.environment.clone(), member.version.to_string());
+        if let Some(comparison) = self.comparisons.get(&key) {
+            let by_round = |rung: &Rung| rung.cells.get(request).map(|cell| cell.window.all().by_round());
+            let here = comparison.rungs.get(&member.name).and_then(by_round);
+            let elsewhere = comparison.rungs.values().filter(|rung| self.members[rung.later].db != member.db);
+            let elsewhere: Vec<_> = elsewhere.filter_map(by_round).collect();
+            across.interaction = here.and_then(|here| verdict::interaction(&here, &elsewhere));
+        }
+        across
+    }
+
+    /// For whom rounds should be made at once, by deployment (both sides of each pair), with how many:
+    /// candidates that are near their confirmation, and versions too fresh to have been judged.
+    pub fn wanted(&self) -> BTreeMap<String, u64> {
+        let mut wanted: BTreeMap<String, u64> = BTreeMap::new();
+        let mut want = |rung: &Rung, rounds: u64| {
+            for at in [rung.later, rung.earlier] {
+                let most = wanted.entry(self.members[at].name.clone()).or_default();
+                *most = rounds.max(*most);
+            }
+        };
+        for comparison in self.comparisons.values() {
+            for (cell, pairs) in comparison.watch.wanted() {
+                if let Some(rung) = comparison.rungs.get(&cell.deployment).filter(|_| pairs <= HURRY_MAX) {
+                    want(rung, pairs);
+                }
+            }
+            for rung in comparison.rungs.values() {
+                let missing = rung.cells.values().filter_map(|cell| {
+                    let lost = cell.window.lost;
+                    let spent = lost.missing + lost.unusable + lost.apart;
+                    let pairs = cell.window.pairs();
+                    (pairs < FIRST_PAIRS && spent < FIRST_PAIRS as u64).then(|| (FIRST_PAIRS - pairs) as u64)
+                });
+                if let Some(most) = missing.max() {
+                    want(rung, most);
+                }
+            }
+        }
+        wanted
+    }
+
+    /// How long a window reaches back at most: what must be read to replay it.
+    pub fn reach(&self) -> Duration {
+        let rules = self.members.iter().flat_map(|m| &m.requests).map(|(_, rules)| rules.age_max);
+        rules.max().unwrap_or_default()
+    }
+}
+
+impl Comparison {
+    fn new(settings: Settings) -> Self {
+        Comparison {
+            watch: Watch::new(settings),
+            as_of: Timestamp(i64::MIN),
+            rungs: BTreeMap::new(),
+            since: BTreeMap::new(),
+        }
+    }
+
+    /// Goes on where it was, but for deployments of which one side is another build by now.
+    fn restore(&mut self, saved: Saved, members: &[Member]) {
+        self.watch = saved.watch;
+        self.as_of = saved.as_of;
+        self.since = saved.since.into_iter().map(|(d, r, verdict, at)| ((d, r), (verdict, at))).collect();
+        for (deployment, (later, earlier)) in saved.builds {
+            let same = self.rungs.get(&deployment).is_some_and(|rung| {
+                members[rung.later].build == later && members[rung.earlier].build == earlier
+            });
+            if !same {
+                self.watch.forget(&deployment);
+                self.since.retain(|(d, _), _| *d != deployment);
+            }
+        }
+    }
+}
+
+fn judge(watch: &Watch, deployment: &str, request: &str, cell: &Cell, host: Option<Disturbance>) -> Judged {
+    let touched = Touched { request, deployment, window: &cell.window, host };
+    let of = |measure| {
+        watch.judgement(&touched, measure).unwrap_or_else(|| Judgement::none(measure, &cell.window))
+    };
+    let (latency, errors) = (of(Measure::Latency), of(Measure::Errors));
+    Judged { newest: cell.window.newest(), cells: watch.cells(), host, latency, errors }
+}
+
+/// By build and request, in the order of the visits.
+type Visits<'a> = HashMap<&'a str, HashMap<&'a str, Vec<Visit>>>;
+
+fn by_build(seen: &Seen) -> Visits<'_> {
+    let mut visits = Visits::new();
+    for visited in &seen.visits {
+        let of_build = visits.entry(visited.build.as_str()).or_default();
+        of_build.entry(visited.request.as_str()).or_default().push(visited.visit);
+    }
+    visits
+}
+
+#[cfg(test)]
+#[path = "ladder_tests.rs"]
+mod tests;

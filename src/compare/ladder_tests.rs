@@ -1,0 +1,138 @@
+use super::*;
+use crate::compare::Visited;
+use crate::model::{Flavour, Version};
+use crate::verdict::CellRules;
+
+const START: Timestamp = Timestamp(1_790_000_000_000_000_000);
+
+fn member(name: &str, version: &str, db: Flavour, requests: &[&str]) -> Member {
+    Member {
+        build: format!("{name}|{version}|{db}|production|"),
+        name: name.to_owned(),
+        version: Version::parse(version).unwrap(),
+        db,
+        environment: "production".to_owned(),
+        since: START,
+        requests: requests.iter().map(|r| ((*r).to_owned(), CellRules::default())).collect(),
+        control: None,
+    }
+}
+
+fn at(n: u64) -> Timestamp {
+    START.plus(Duration::from_secs(30 * (n + 1)))
+}
+
+/// The `n`-th round over all members; `factor` of each request on each member.
+fn round(members: &[Member], n: u64, factor: impl Fn(&Member, &str) -> f64) -> Seen {
+    let round = RoundId::new("test", "cachet", at(n));
+    let mut visits = Vec::new();
+    for member in members {
+        for (request, _) in &member.requests {
+            let noise = round.hash_of(&[&member.build, request]) % 2_001;
+            let seconds = 0.02 * (0.95 + noise as f64 / 20_000.0) * factor(member, request);
+            let visit = Visit { started: at(n), answer: Answer::Passed(Duration::from_secs_f64(seconds)) };
+            visits.push(Visited { build: member.build.clone(), request: request.clone(), visit });
+        }
+    }
+    Seen { round, scheduled: at(n), visits }
+}
+
+fn fleet() -> Vec<Member> {
+    let requests = ["components", "incidents"];
+    let mut members = Vec::new();
+    for (version, generation) in [("2.4.1", "old"), ("3.0.0", "new")] {
+        for db in [Flavour::Mysql, Flavour::Sqlite] {
+            members.push(member(&format!("{generation}-{db}"), version, db, &requests));
+        }
+    }
+    members
+}
+
+fn slow_on_mysql(member: &Member, request: &str) -> f64 {
+    let slow = member.name == "new-mysql" && request == "incidents";
+    if slow { 1.25 } else { 1.0 }
+}
+
+fn of<'a>(standings: &'a [Standing], deployment: &str, request: &str) -> &'a Standing {
+    standings.iter().find(|s| s.deployment == deployment && s.request == request).unwrap()
+}
+
+#[test]
+fn a_regression_on_one_database_is_found_there_and_nowhere_else() {
+    let members = fleet();
+    let mut ladder = Ladder::new("cachet", Settings::default(), members.clone(), Vec::new(), START);
+    let mut changes = Vec::new();
+    for n in 0..70 {
+        changes.extend(ladder.take(&round(&members, n, slow_on_mysql), None, at(n)).0);
+    }
+    let standings = ladder.standings(at(70));
+    assert_eq!(standings.len(), 8);
+    let slow = of(&standings, "new-mysql", "incidents");
+    assert_eq!(
+        (slow.verdict, slow.measure, slow.rule),
+        (Verdict::Regressed, Measure::Latency, Rule::Confirmed)
+    );
+    assert_eq!(slow.against.as_ref().unwrap().deployment, "old-mysql");
+    let ratio = slow.latency.unwrap().assessment.ratio.unwrap();
+    assert!((ratio.value - 1.25).abs() < 0.02 && ratio.low > 1.2, "{ratio:?}");
+    assert!(slow.across.interaction.unwrap().ratio.low > 1.15);
+    // Warm-up takes three rounds, the first confirmation 60 pairs.
+    assert_eq!(slow.since, at(62));
+    let told: Vec<_> = changes.iter().filter(|c| c.standing.verdict == Verdict::Regressed).collect();
+    assert_eq!(told.len(), 1);
+    assert_eq!((told[0].at, told[0].standing.deployment.as_str()), (at(62), "new-mysql"));
+    for standing in standings.iter().filter(|s| s.deployment != "new-mysql" || s.request != "incidents") {
+        assert_ne!(standing.verdict, Verdict::Regressed, "{standing:?}");
+    }
+    let old = of(&standings, "old-sqlite", "components");
+    assert_eq!((old.verdict, old.rule, old.latency), (Verdict::NoBaseline, Rule::NoBaseline, None));
+    assert!(ladder.wanted().is_empty());
+}
+
+#[test]
+fn a_ladder_that_is_saved_and_replayed_goes_on_as_if_nothing_had_been() {
+    let members = fleet();
+    let rounds: Vec<Seen> = (0..130).map(|n| round(&members, n, slow_on_mysql)).collect();
+    let new = |saved, now| Ladder::new("cachet", Settings::default(), members.clone(), saved, now);
+    let mut whole = new(Vec::new(), START);
+    let mut broken = new(Vec::new(), START);
+    for (n, seen) in (0..).zip(&rounds) {
+        whole.take(seen, None, at(n));
+        if n == 50 || n == 90 {
+            let saved = serde_json::to_string(&broken.save()).unwrap();
+            broken = new(serde_json::from_str(&saved).unwrap(), at(n));
+            // The newest round before the break was stored, but no longer judged.
+            for earlier in &rounds[..=n as usize] {
+                broken.replay(earlier);
+            }
+        } else {
+            broken.take(seen, None, at(n));
+        }
+    }
+    assert_eq!(whole.save(), broken.save());
+    assert_eq!(whole.standings(at(200)), broken.standings(at(200)));
+}
+
+#[test]
+fn a_new_build_starts_afresh_and_leaves_the_others_alone() {
+    let mut members = fleet();
+    let mut ladder = Ladder::new("cachet", Settings::default(), members.clone(), Vec::new(), START);
+    for n in 0..70 {
+        ladder.take(&round(&members, n, slow_on_mysql), None, at(n));
+    }
+    let rebuilt = members.iter().position(|m| m.name == "new-mysql").unwrap();
+    members[rebuilt].build.push_str("sha256:2");
+    members[rebuilt].since = at(70);
+    let mut next = Ladder::new("cachet", Settings::default(), members.clone(), ladder.save(), at(70));
+    for n in 0..70 {
+        next.replay(&round(&fleet(), n, slow_on_mysql));
+    }
+    let standings = next.standings(at(70));
+    let fresh = of(&standings, "new-mysql", "incidents");
+    assert_eq!((fresh.verdict, fresh.rule), (Verdict::Insufficient, Rule::TooFewPairs));
+    assert_eq!(fresh.latency.unwrap().assessment.pairs, 0);
+    assert!(of(&standings, "new-sqlite", "incidents").latency.unwrap().assessment.pairs >= 60);
+    let wanted = next.wanted();
+    assert_eq!(wanted.keys().collect::<Vec<_>>(), ["new-mysql", "old-mysql"]);
+    assert_eq!(wanted["new-mysql"], 60);
+}

@@ -1,0 +1,90 @@
+//! How one request on one deployment stands: what every surface shows of it.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::clock::Timestamp;
+use crate::model::Flavour;
+use crate::verdict::{Factor, Judgement, Lost, Measure, Rule, Verdict};
+
+/// One request on one living deployment, against the version before it on the same flavour.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Standing {
+    pub suite: String,
+    pub request: String,
+    /// The later of the two, by its name.
+    pub deployment: String,
+    pub version: String,
+    #[schema(value_type = String, example = "mysql")]
+    pub db: Flavour,
+    pub environment: String,
+    /// What it is compared with; null where nothing is, and the verdict is `no_baseline`.
+    pub against: Option<Against>,
+    /// Of both measures together: a rise of failures weighs more than any time.
+    #[schema(value_type = String, example = "regressed")]
+    pub verdict: Verdict,
+    /// Which of them it is of.
+    #[schema(value_type = String, example = "latency")]
+    pub measure: Measure,
+    #[schema(value_type = String, example = "confirmed")]
+    pub rule: Rule,
+    /// Since when it stands; nanoseconds since 1970.
+    #[schema(value_type = i64)]
+    pub since: Timestamp,
+    /// Null where there is no baseline.
+    #[schema(value_type = Option<Object>)]
+    pub latency: Option<Judgement>,
+    #[schema(value_type = Option<Object>)]
+    pub errors: Option<Judgement>,
+    /// How many cells share the chance of a false verdict.
+    pub cells: usize,
+    /// The floors of relevance: ratio less 1, and seconds.
+    pub floor_ratio: f64,
+    pub floor_seconds: f64,
+    /// Median ratio of the first rounds after the deployment, which are not judged.
+    pub warm_up_ratio: Option<f64>,
+    /// Rounds that became no pair, and why.
+    #[schema(value_type = Object)]
+    pub lost: Lost,
+    /// What the database has to do with it.
+    pub across: Across,
+}
+
+/// A deployment of the version before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Against {
+    pub deployment: String,
+    pub version: String,
+}
+
+/// One request of one version beside the same on other databases, and beside the control request. All are
+/// ratios over shared rounds with a 95 % interval; null where nothing can be compared.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Across {
+    /// To the fastest flavour of the same version and environment; exactly 1 for that one itself.
+    #[schema(value_type = Option<Object>)]
+    pub to_fastest: Option<Factor>,
+    #[schema(value_type = Option<String>, example = "sqlite")]
+    pub fastest: Option<Flavour>,
+    /// To the request that its suite declares as touching no database.
+    #[schema(value_type = Option<Object>)]
+    pub to_control: Option<Factor>,
+    /// This change against that on the other flavours: above 1 it is worse here.
+    #[schema(value_type = Option<Object>)]
+    pub interaction: Option<Factor>,
+}
+
+impl Standing {
+    /// The judgement that the verdict is of.
+    pub fn judgement(&self) -> Option<&Judgement> {
+        match self.measure {
+            Measure::Latency => self.latency.as_ref(),
+            Measure::Errors => self.errors.as_ref(),
+        }
+    }
+}
+
+/// Those that are stored as JSON; what a newer program wrote is left to it.
+pub fn read(json: &str) -> Vec<Standing> {
+    serde_json::from_str(json).unwrap_or_default()
+}

@@ -1,0 +1,10 @@
+-- What the comparisons of versions have come to, one row for each suite: as JSON, since it is written and
+-- read as a whole. The samples behind it are in their own table.
+CREATE TABLE verdicts (
+    suite TEXT NOT NULL PRIMARY KEY,
+    at_ns BIGINT NOT NULL,
+    -- What goes on after a restart.
+    state TEXT NOT NULL,
+    -- What is shown.
+    standings TEXT NOT NULL
+);
