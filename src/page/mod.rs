@@ -22,6 +22,7 @@ mod problem;
 mod requests;
 mod sparkline;
 mod standing;
+mod verdicts;
 mod view;
 
 use std::sync::Arc;
@@ -41,6 +42,7 @@ use crate::store::{Store, StoreError};
 pub use answers::{Change, Factor, Question};
 use board::Board;
 use problem::Problem;
+pub use verdicts::{OwnComparisons, Verdicts};
 pub use view::Overview;
 
 /// Nothing but this server's own style, script and images; nobody may frame it.
@@ -86,6 +88,7 @@ pub fn router(state: State) -> Router {
         .route("/api/v1/overview", get(api::overview))
         .route("/api/v1/deployments", get(api::deployments))
         .route("/api/v1/deployments/{name}/requests", get(api::requests))
+        .route("/api/v1/verdicts", get(verdicts::verdicts))
         .route("/api/v1/failures", get(api::failures))
         .route("/api/v1/outbox", get(api::outbox))
         .route("/api/v1/outbox/retry", post(api::retry))
