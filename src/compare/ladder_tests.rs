@@ -1,3 +1,5 @@
+//! The ladder: what is found, what goes on over a restart, what starts afresh.
+
 use super::*;
 use crate::compare::Visited;
 use crate::model::{Flavour, Version};

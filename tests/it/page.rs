@@ -219,6 +219,7 @@ async fn the_openapi_document_matches_what_is_served() {
         "/api/v1/outbox/drop",
         "/api/v1/outbox/retry",
         "/api/v1/overview",
+        "/api/v1/verdicts",
         "/healthz",
         "/readyz",
     ];
