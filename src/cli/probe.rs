@@ -303,6 +303,7 @@ async fn probe(plan: &Plan, client: Client, clock: &Clock, origin: &str) -> anyh
                 suite: suite.name.clone(),
                 scheduled: now,
                 started: now,
+                extra: false,
             });
             runs.extend(prober.round(&round, suite, &plan.fleet, None, &progress).await);
         }

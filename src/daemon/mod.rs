@@ -4,7 +4,10 @@
 //! is bound. Shutdown: no new rounds → those under way end, with a deadline → one last snapshot →
 //! one last export, with a deadline → the store closes; what is undelivered waits there.
 
+mod extra;
 mod fleet;
+mod judging;
+mod load;
 mod members;
 mod notices;
 mod reload;
@@ -44,6 +47,8 @@ pub use tokens::TokensFile;
 const ROUNDS_DEADLINE: Duration = Duration::from_secs(1);
 /// How long they may take after that: the requests that are under way, by the default timeout.
 const REQUESTS_DEADLINE: Duration = Duration::from_millis(5_200);
+/// How long the judging of the last rounds may take; else it is made up for at the next start.
+const JUDGING_DEADLINE: Duration = Duration::from_millis(500);
 /// How long the last export may take.
 const EXPORT_DEADLINE: Duration = Duration::from_millis(1_500);
 /// How long pages may be read on.
@@ -218,6 +223,9 @@ impl Daemon {
             if tokio::time::timeout(REQUESTS_DEADLINE, self.rounds.ended()).await.is_err() {
                 self.rounds.give_up();
             }
+        }
+        if tokio::time::timeout(JUDGING_DEADLINE, self.rounds.judged()).await.is_err() {
+            tracing::info!("the last rounds are judged at the next start");
         }
         // The last snapshot counts the last runs, which may still be in the writer's queue.
         if let Ok(mut publisher) = self.publishing.await

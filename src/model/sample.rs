@@ -248,6 +248,8 @@ pub struct Round {
     pub suite: String,
     pub scheduled: Timestamp,
     pub started: Timestamp,
+    /// Made besides the schedule, since a verdict waits for it.
+    pub extra: bool,
 }
 
 /// One suite on one deployment in one round.

@@ -92,7 +92,7 @@ pub(crate) fn run(url: &str, samples: &[(&str, &str, Outcome, u32)]) -> Run {
         })
         .collect();
     Run {
-        round: Arc::new(Round { id, suite: "cachet".to_owned(), scheduled: started, started }),
+        round: Arc::new(Round { id, suite: "cachet".to_owned(), scheduled: started, started, extra: false }),
         trace,
         started,
         duration: Duration::from_millis(120),

@@ -78,8 +78,10 @@ fn point(run: &RunRow) -> Point {
 
 /// Whether at least two rounds of a suite did not come, judged by the usual gap between its rounds.
 fn is_overdue(runs: &[&RunRow], now: Timestamp) -> bool {
+    // Extra rounds follow each other closely, and then cease.
+    let scheduled: Vec<&&RunRow> = runs.iter().filter(|run| !run.extra).collect();
     let mut gaps: Vec<Duration> =
-        runs.windows(2).map(|pair| pair[0].started.since(pair[1].started)).collect();
+        scheduled.windows(2).map(|pair| pair[0].started.since(pair[1].started)).collect();
     gaps.sort_unstable();
     let period = gaps.get(gaps.len() / 2).copied().unwrap_or(PERIOD_UNKNOWN);
     runs.first().is_some_and(|last| now.since(last.started) > period * 3 + GRACE)
@@ -102,6 +104,7 @@ mod tests {
             outcome,
             latency_ns: (outcome != Outcome::Unreachable).then_some(10_000_000 + i as u64),
             trace: None,
+            extra: false,
         };
         outcomes.iter().enumerate().map(run).collect()
     }
@@ -145,6 +148,19 @@ mod tests {
         let standing = standing(&old, NOW);
         assert!(standing.overdue);
         assert_eq!(standing.outcome, Some(Fail));
+    }
+
+    #[test]
+    fn extra_rounds_do_not_set_the_pace() {
+        let mut all = runs("cachet", 30, &[Pass; 5]);
+        let mut hurried = runs("cachet", 1, &[Pass; 20]);
+        for run in &mut hurried {
+            run.started = run.started.minus(Duration::from_secs(40));
+            run.extra = true;
+        }
+        all.extend(hurried);
+        all.sort_by_key(|run| std::cmp::Reverse(run.started));
+        assert!(!standing(&all, NOW.plus(Duration::from_secs(28))).overdue);
     }
 
     #[test]

@@ -128,6 +128,24 @@ impl Timetable {
         self.0.iter().filter(|(_, entry)| entry.running).map(|(name, _)| name.as_str())
     }
 
+    /// The next tick of a suite, with its own shift.
+    pub fn next_of(&self, suite: &str) -> Option<Timestamp> {
+        let entry = self.0.get(suite)?;
+        entry.next.map(|next| next.plus(entry.offset))
+    }
+
+    pub fn is_running(&self, suite: &str) -> bool {
+        self.0.get(suite).is_some_and(|entry| entry.running)
+    }
+
+    /// Each suite, with the period of its schedule about now.
+    pub fn suites(&self) -> impl Iterator<Item = (&Suite, Duration)> {
+        self.0.values().map(|entry| {
+            let period = entry.next.map_or(Duration::MAX, |next| entry.suite.schedule.period_at(next));
+            (&entry.suite, period)
+        })
+    }
+
     /// When to look again.
     pub fn next_wake(&self) -> Option<Timestamp> {
         self.0.values().filter_map(|e| e.next.map(|next| next.plus(e.offset))).min()

@@ -368,7 +368,7 @@ pub async fn answers(
 ) -> bool {
     let now = clock.now();
     let id = RoundId::new("wait", "", now);
-    let round = Round { id, suite: String::new(), scheduled: now, started: now };
+    let round = Round { id, suite: String::new(), scheduled: now, started: now, extra: false };
     let mut visitor = Visitor::new(&round, deployment, variant, client, clock);
     let gets = variant.requests.iter().filter(|request| request.method == Method::Get);
     let mut paths = variant.wake_up.iter().chain(gets.map(|request| &request.path));

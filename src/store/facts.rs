@@ -205,10 +205,12 @@ async fn write_runs(connection: &mut Connection, batch: &[&Facts]) -> Result<u64
             run.outcome.as_str().into(),
             run_latency(&run.samples).into(),
             run.trace.0.to_vec().into(),
+            i64::from(run.round.extra).into(),
         ]
     });
     for statement in insert_many(
-        "INSERT INTO runs (round_id, deployment_id, suite, started_ns, duration_ns, outcome, latency_ns, trace_id)",
+        "INSERT INTO runs (round_id, deployment_id, suite, started_ns, duration_ns, outcome, latency_ns, trace_id, \
+         extra)",
         rows,
         "ON CONFLICT (round_id, deployment_id) DO NOTHING",
     ) {

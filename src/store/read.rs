@@ -18,6 +18,8 @@ pub struct RunRow {
     /// Median of the first attempts that were answered.
     pub latency_ns: Option<u64>,
     pub trace: Option<TraceId>,
+    /// Of a round that was made besides the schedule.
+    pub extra: bool,
 }
 
 /// One request of one run.
@@ -111,6 +113,7 @@ fn run(row: &Row) -> Result<RunRow, sqlx::Error> {
         outcome: outcome(&row.text(5)?),
         latency_ns: row.integer_or_null(6)?.map(unsigned),
         trace: TraceId::from_slice(&row.bytes(7)?),
+        extra: row.integer(8)? != 0,
     })
 }
 
@@ -124,8 +127,8 @@ impl Store {
         let mut connection = self.pool.acquire().await?;
         let mut runs = Vec::new();
         query(
-            "SELECT deployment_id, round_id, suite, started_ns, duration_ns, outcome, latency_ns, trace_id \
-             FROM runs WHERE deployment_id = $1 ORDER BY started_ns DESC LIMIT $2",
+            "SELECT deployment_id, round_id, suite, started_ns, duration_ns, outcome, latency_ns, trace_id, \
+             extra FROM runs WHERE deployment_id = $1 ORDER BY started_ns DESC LIMIT $2",
         )
         .bind(deployment)
         .bind(limit)
@@ -142,7 +145,7 @@ impl Store {
         let mut connection = self.pool.acquire().await?;
         let rows = query(
             "SELECT r.deployment_id, r.round_id, r.suite, r.started_ns, r.duration_ns, r.outcome, r.latency_ns, \
-             r.trace_id FROM deployments d JOIN runs r ON r.deployment_id = d.id AND r.started_ns = \
+             r.trace_id, r.extra FROM deployments d JOIN runs r ON r.deployment_id = d.id AND r.started_ns = \
              (SELECT MAX(l.started_ns) FROM runs l WHERE l.deployment_id = d.id) WHERE d.retired_ns IS NULL",
         )
         .fetch(&mut connection)

@@ -68,6 +68,14 @@ impl Store {
         Ok(read.collect::<Result<_, sqlx::Error>>()?)
     }
 
+    /// When each build was seen first.
+    pub async fn first_seen(&self) -> Result<HashMap<i64, Timestamp>, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        let rows = query("SELECT id, first_seen_ns FROM deployments").fetch(&mut connection).await?;
+        let read = rows.iter().map(|row| Ok((row.integer(0)?, Timestamp(row.integer(1)?))));
+        Ok(read.collect::<Result<_, sqlx::Error>>()?)
+    }
+
     /// Rounds that began at or after `since`, with their suite and the time they were meant for.
     pub async fn rounds(
         &self,

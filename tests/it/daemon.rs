@@ -175,7 +175,8 @@ async fn rounds_that_nobody_ran_are_counted_as_missed() {
     let suite = config.suites.iter().find(|suite| suite.name == "cachet").unwrap();
     let store = Store::open(&Location::File(home.store()), &clock).await.unwrap();
     let id = RoundId::new(store.id(), "cachet", then);
-    let round = Arc::new(Round { id, suite: "cachet".to_owned(), scheduled: then, started: then });
+    let round =
+        Arc::new(Round { id, suite: "cachet".to_owned(), scheduled: then, started: then, extra: false });
     let prober = Prober::new(Client::new(clock.clone()), clock);
     let resource = Resource::new(store.id(), None, None).unwrap();
     for run in prober.round(&round, suite, &config.fleet, None, &|_, _| {}).await {

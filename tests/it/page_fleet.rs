@@ -111,7 +111,8 @@ impl Fleet {
         for back in (0..count).rev() {
             let scheduled = self.clock.now().minus(PERIOD * back as u32 + Duration::from_secs(6));
             let id = RoundId::new("test", SUITE, scheduled);
-            let round = Arc::new(Round { id, suite: SUITE.into(), scheduled, started: scheduled });
+            let round =
+                Arc::new(Round { id, suite: SUITE.into(), scheduled, started: scheduled, extra: false });
             let runs = self.deployments.iter().map(|d| self.run(&round, d, back, &how)).collect();
             self.store.commit(Facts { runs, ..Facts::default() }).await.unwrap();
         }

@@ -65,7 +65,8 @@ impl Stage {
     async fn round(&self, suite: &str, number: i64, deadline: Option<Duration>) -> Seen {
         let now = Clock::system().now();
         let id = RoundId::new("test", suite, Timestamp(number));
-        let round = Arc::new(Round { id, suite: suite.to_owned(), scheduled: now, started: now });
+        let round =
+            Arc::new(Round { id, suite: suite.to_owned(), scheduled: now, started: now, extra: false });
         let visits = Mutex::new(Vec::new());
         let progress = |deployment: &Deployment, request: &Request| {
             visits.lock().unwrap().push((request.name.clone(), deployment.name.clone()));

@@ -35,6 +35,7 @@ fn eventful(store: &Store, deployment: &Arc<Deployment>, clock: &Clock) -> Run {
         suite: "cachet".to_owned(),
         scheduled: now,
         started: now,
+        extra: false,
     });
     let trace = round.id.trace(&deployment.key());
     let attempt = |request: &str, number: u32, error: Option<ErrorType>| Attempt {

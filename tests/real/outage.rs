@@ -46,6 +46,7 @@ async fn fill(store: &Store, spans: u64) {
             suite: "cachet".to_owned(),
             scheduled: at,
             started: at,
+            extra: false,
         });
         // One commit a round, as when a daemon runs.
         let commits = fleet.iter().map(|d| store.commit(facts_of(run(&round, d, &asked), &resource, true)));

@@ -68,6 +68,7 @@ pub fn round(at: Timestamp) -> Arc<Round> {
         suite: "cachet".to_owned(),
         scheduled: at,
         started: at,
+        extra: false,
     })
 }
 

@@ -8,3 +8,6 @@ CREATE TABLE verdicts (
     -- What is shown.
     standings TEXT NOT NULL
 );
+
+-- 1 for a run of a round that was made besides the schedule, since a verdict waited for it.
+ALTER TABLE runs ADD COLUMN extra BIGINT NOT NULL DEFAULT 0;

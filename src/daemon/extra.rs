@@ -1,0 +1,147 @@
+//! Rounds besides the schedule, for verdicts that wait: for whom, and how soon after each other.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::model::{Budget, Deployment, Suite};
+
+/// By suite: the deployments that need rounds, with how many.
+pub type Wanted = BTreeMap<String, BTreeMap<String, u64>>;
+
+/// The part of a budget that rounds of all kinds may use; the rest is for retries and for people.
+const SHARE: f64 = 0.9;
+/// What a target is taken to allow where its suite does not tell: a Cachet's own limit.
+const BUDGET: Budget = Budget { requests: 300, per: Duration::from_secs(60) };
+/// An extra round begins only if it would end so long before the next scheduled one.
+const SPARE: Duration = Duration::from_millis(250);
+
+/// How the extra rounds of one suite go.
+#[derive(Debug, Default)]
+pub struct Extra {
+    pub running: bool,
+    last: Option<Timestamp>,
+    /// How long its newest round took, of either kind; nothing is known before the first.
+    took: Option<Duration>,
+}
+
+/// Whether an extra round may begin.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It has so long.
+    Now(Duration),
+    /// Not before then.
+    At(Timestamp),
+    /// Not as things are; a round's end may change it.
+    No,
+}
+
+impl Extra {
+    pub fn began(&mut self, now: Timestamp) {
+        self.running = true;
+        self.last = Some(now);
+    }
+
+    pub fn took(&mut self, time: Duration) {
+        self.took = Some(time);
+    }
+
+    /// `interval` is from start to start; `next` the next scheduled round, which must find nothing under
+    /// way.
+    pub fn turn(&self, now: Timestamp, interval: Option<Duration>, next: Option<Timestamp>) -> Turn {
+        let (false, Some(interval), Some(took)) = (self.running, interval, self.took) else {
+            return Turn::No;
+        };
+        let earliest = self.last.map_or(now, |last| last.plus(interval));
+        // A clock that was set back must not hold them up for long.
+        if earliest > now && earliest.since(now) <= interval {
+            return Turn::At(earliest);
+        }
+        let room = next.map_or(Duration::from_secs(3_600), |next| next.since(now));
+        if room < took * 5 / 4 + SPARE { Turn::No } else { Turn::Now(room) }
+    }
+}
+
+/// How long after the start of an extra round the next may start, so that no deployment is asked more
+/// than it allows by all suites together; `None` where their schedules leave nothing.
+///
+/// Each of `suites` comes with the period of its schedule.
+pub fn interval(
+    suite: &Suite,
+    fleet: &[Arc<Deployment>],
+    suites: &HashMap<&str, (&Suite, Duration)>,
+) -> Option<Duration> {
+    let per_round = |suite: &Suite, deployment: &Deployment| {
+        let variant = suite.variant_for(&deployment.version)?;
+        // The wake-up is a request too.
+        let asked = variant.requests_for(deployment).count() + usize::from(variant.wake_up.is_some());
+        Some((asked as f64, variant.budget.unwrap_or(BUDGET)))
+    };
+    let mut longest = Duration::ZERO;
+    for deployment in fleet {
+        let Some((asked, budget)) = per_round(suite, deployment) else { continue };
+        let scheduled: f64 = suites
+            .values()
+            .filter_map(|(other, period)| {
+                Some(per_round(other, deployment)?.0 / period.as_secs_f64().max(1e-3))
+            })
+            .sum();
+        let free = SHARE * f64::from(budget.requests) / budget.per.as_secs_f64() - scheduled;
+        if free <= 0.0 {
+            return None;
+        }
+        longest = longest.max(Duration::try_from_secs_f64(asked / free).ok()?);
+    }
+    Some(longest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Env, Source};
+
+    fn suites() -> Vec<Suite> {
+        crate::config::load(Source::Shipped, &Env::default()).unwrap().suites
+    }
+
+    #[test]
+    fn extra_rounds_leave_the_scheduled_ones_their_place() {
+        let at = |ms: i64| Timestamp(ms * 1_000_000);
+        let mut extra = Extra::default();
+        let second = Some(Duration::from_secs(1));
+        assert_eq!(
+            extra.turn(at(0), second, Some(at(30_000))),
+            Turn::No,
+            "how long a round takes is not known"
+        );
+        extra.took(Duration::from_secs(2));
+        assert_eq!(extra.turn(at(0), second, Some(at(30_000))), Turn::Now(Duration::from_secs(30)));
+        assert_eq!(extra.turn(at(0), None, Some(at(30_000))), Turn::No);
+        assert_eq!(extra.turn(at(28_000), second, Some(at(30_000))), Turn::No);
+        extra.began(at(0));
+        assert_eq!(extra.turn(at(5_000), second, Some(at(30_000))), Turn::No, "one at a time");
+        extra.running = false;
+        assert_eq!(extra.turn(at(500), second, Some(at(30_000))), Turn::At(at(1_000)));
+        assert_eq!(extra.turn(at(1_000), second, None), Turn::Now(Duration::from_secs(3_600)));
+        assert!(matches!(extra.turn(at(-9_000), second, None), Turn::Now(_)), "the clock was set back");
+    }
+
+    #[test]
+    fn all_rounds_together_stay_within_the_budget() {
+        let suites = suites();
+        let suite = suites.iter().find(|s| s.name == "cachet").unwrap();
+        let fleet: Vec<_> = [crate::otlp::fixture::deployment("http://127.0.0.1:1")].into();
+        let variant = suite.variant_for(&fleet[0].version).unwrap();
+        let (asked, budget) = (variant.requests_for(&fleet[0]).count() as f64 + 1.0, variant.budget.unwrap());
+        let allowed = f64::from(budget.requests) / budget.per.as_secs_f64();
+        let with = |period: u64| {
+            let all = HashMap::from([(suite.name.as_str(), (suite, Duration::from_secs(period)))]);
+            interval(suite, &fleet, &all)
+        };
+        let apart = with(30).unwrap().as_secs_f64();
+        let used = asked / apart + asked / 30.0;
+        assert!((used - 0.9 * allowed).abs() < 1e-6, "{used} of {allowed} a second");
+        assert_eq!(with(1), None, "the schedule alone uses it up");
+    }
+}
