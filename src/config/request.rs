@@ -51,6 +51,7 @@ pub(super) struct Defaults {
     pub headers: Vec<Header>,
     pub max_body: u64,
     pub redirects: Redirects,
+    pub floors: Floors,
     /// Sent with requests that write or say `auth: true`.
     pub auth: Vec<Header>,
     /// Names whose values are secret, besides `token`.
@@ -90,6 +91,8 @@ pub(super) fn read(sink: &Sink, node: Node, defaults: &Defaults, around: &Surrou
     let degraded_after = fields.get("degraded_after", value::duration);
     let redirects = fields.get("redirects", value::redirects);
     let max_body = fields.get("max_body", value::size);
+    let control = fields.get("control", value::boolean).is_some_and(|(b, _)| b);
+    let floors = read_floors(sink, fields.take("floors"), defaults.floors);
     let expect = expect::read(sink, fields.take("expect"), around);
     let captures = fields.take("capture").map(|n| read_captures(sink, n)).unwrap_or_default();
     let capture_names = captures.iter().map(|(capture, at)| (capture.name.clone(), *at)).collect();
@@ -181,10 +184,27 @@ pub(super) fn read(sink: &Sink, node: Node, defaults: &Defaults, around: &Surrou
         max_body: usize::try_from(max_body.map_or(defaults.max_body, |(n, _)| n)).unwrap_or(usize::MAX),
         checks: expect.checks,
         captures: captures.into_iter().map(|(capture, _)| capture).collect(),
-        control: false,
-        floors: Floors::default(),
+        control,
+        floors,
     });
     Some(Entry { name, applies_to, places, captures: capture_names, request })
+}
+
+/// What is too small to matter, where it differs from what holds otherwise.
+pub(super) fn read_floors(sink: &Sink, node: Option<Node>, otherwise: Floors) -> Floors {
+    let mut floors = otherwise;
+    let Some(mut fields) = node.and_then(|node| Fields::of(sink, node, "`floors`")) else { return floors };
+    if let Some((ratio, _)) = fields.get("ratio", value::percent) {
+        floors.ratio = ratio;
+    }
+    if let Some((difference, _)) = fields.get("difference", value::duration_or_none) {
+        floors.difference = difference;
+    }
+    if let Some((rate, _)) = fields.get("failures", value::percent) {
+        floors.failure_rate = rate;
+    }
+    fields.finish();
+    floors
 }
 
 pub(super) fn above_timeout(key: &str, found: Duration, limit: Duration) -> Fault {

@@ -12,7 +12,7 @@ use super::value;
 use super::yaml::{Node, Value};
 use crate::clock::Timestamp;
 use crate::model::{
-    Method, PAIR_GAP_MAX, Redirects, Request, Schedule, Secret, Template, Variant, VersionRange,
+    Floors, Method, PAIR_GAP_MAX, Redirects, Request, Schedule, Secret, Template, Variant, VersionRange,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -67,6 +67,7 @@ pub(super) fn read(
         judge_jitter(sink, *at, *jitter, schedule);
     }
     let budget = fields.get("budget", value::budget).map(|(budget, _)| budget);
+    let pair_gap_max = fields.get("pair_gap_max", value::duration);
     let env = read_env(sink, fields.take("env"), around);
     let mut places = Vec::new();
     let auth =
@@ -97,6 +98,7 @@ pub(super) fn read(
         sink.report(requests_at, Fault::new("expected at least one request"));
     }
     judge_names(sink, &entries);
+    judge_control(sink, &entries);
     for entry in entries.iter().filter(|entry| !entry.applies_to.overlaps(&applies_to.0)) {
         if let Some((name, at)) = &entry.name {
             let fault = format!(
@@ -123,7 +125,7 @@ pub(super) fn read(
             file: sink.file.clone(),
             applies_to: applies_to.0,
             budget,
-            pair_gap_max: PAIR_GAP_MAX,
+            pair_gap_max: pair_gap_max.map_or(PAIR_GAP_MAX, |(gap, _)| gap),
             env,
             wake_up,
             requests,
@@ -174,6 +176,7 @@ fn read_defaults(sink: &Sink, node: Option<Node>, places: &mut Vec<Place>) -> De
         headers: Vec::new(),
         max_body: BODY_BYTES,
         redirects: Redirects::Keep,
+        floors: Floors::default(),
         auth: Vec::new(),
         secrets: Vec::new(),
     };
@@ -201,6 +204,7 @@ fn read_defaults(sink: &Sink, node: Option<Node>, places: &mut Vec<Place>) -> De
     if let Some((redirects, _)) = fields.get("redirects", value::redirects) {
         defaults.redirects = redirects;
     }
+    defaults.floors = request::read_floors(sink, fields.take("floors"), defaults.floors);
     fields.finish();
     defaults
 }
@@ -232,6 +236,19 @@ fn judge_names(sink: &Sink, entries: &[Entry]) {
                     Fault::new(format!("`{{{{{capture}}}}}` already has a meaning; expected another name")),
                 );
             }
+        }
+    }
+}
+
+/// There is one request to compare with, or none.
+fn judge_control(sink: &Sink, entries: &[Entry]) {
+    let is_control = |entry: &&Entry| entry.request.as_ref().is_some_and(|request| request.control);
+    let controls: Vec<&Entry> = entries.iter().filter(is_control).collect();
+    for (index, entry) in controls.iter().enumerate() {
+        let earlier = controls[..index].iter().find(|other| other.applies_to.overlaps(&entry.applies_to));
+        if let (Some((first, _)), Some((name, at))) = (earlier.and_then(|e| e.name.as_ref()), &entry.name) {
+            let fault = Fault::new(format!("request `{name}` says `control: true`, and so does `{first}`"));
+            sink.report(*at, fault.hint("leave it with the one that surely touches no database"));
         }
     }
 }

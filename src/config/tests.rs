@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, RngAlgorithm, TestRng, TestRunner};
 use tempfile::TempDir;
 
 use super::*;
-use crate::model::{Check, Flavour, Method, Redirects, Request, Variant, Version};
+use crate::model::{Check, Flavour, Floors, Method, Redirects, Request, Variant, Version};
 
 /// A directory of configuration, and the environment `TOKEN=hunter2, EMPTY=`.
 struct Directory(TempDir);
@@ -552,4 +553,22 @@ fn slips_in_the_shipped_files_never_panic() {
         }
         judge(&lines.join("\n"));
     });
+}
+
+#[test]
+fn what_is_too_small_to_matter_is_said_for_a_suite_and_for_a_request() {
+    let file = "suite: a\nschedule: '@every 30s'\npair_gap_max: 2s\n\
+                defaults: { floors: { ratio: 10%, difference: 5ms } }\n\
+                requests:\n\
+                - { name: static, get: /robots.txt, control: true }\n\
+                - { name: search, get: /search, floors: { difference: 0s, failures: 2% } }\n";
+    let config = Directory::of(&[("a.yaml", file)]).load().unwrap();
+    let variant = variant(&config, "a", "1.0.0");
+    assert_eq!(variant.pair_gap_max, Duration::from_secs(2));
+    let (control, search) = (request(variant, "static"), request(variant, "search"));
+    assert!(control.control && !search.control);
+    let floors =
+        |ms, failure_rate| Floors { ratio: 0.1, difference: Duration::from_millis(ms), failure_rate };
+    assert_eq!(control.floors, floors(5, Floors::default().failure_rate));
+    assert_eq!(search.floors, floors(0, 0.02));
 }

@@ -130,6 +130,17 @@ pub(super) fn duration_or_none(node: &Node) -> Read<Duration> {
     }
 }
 
+/// A part above 0 and below 1, as it is said: `5%` or `2.5%`.
+pub(super) fn percent(node: &Node) -> Read<f64> {
+    let wrong = || expected("a part such as `5%`, above 0% and below 100%", node);
+    let Value::Text(text) = &node.value else { return Err(wrong().hint("write the sign, such as `5%`")) };
+    let number = text.trim().strip_suffix('%').and_then(|number| number.trim_end().parse::<f64>().ok());
+    number
+        .filter(|percent| *percent > 0.0 && *percent < 100.0)
+        .map(|percent| percent / 100.0)
+        .ok_or_else(wrong)
+}
+
 /// Bytes: a whole number, or one with `B`, `kB`, `KiB`, `MB`, `MiB`, `GB` or `GiB` (IEC 80000-13).
 pub(super) fn size(node: &Node) -> Read<u64> {
     let wrong = || expected("a size such as `65536`, `512KiB` or `1MiB`, at most 64MiB", node);
