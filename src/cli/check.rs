@@ -14,6 +14,7 @@ use crate::config::discover::{FilePattern, Source, targets};
 use crate::config::{Config, Env, Problem, Problems};
 use crate::model::{Deployment, Flavour, Outcome, Phase, Request, Suite, Variant};
 use crate::otlp::{BUCKETS, Resource};
+use crate::verdict::Verdict;
 
 /// More series than this cost a Prometheus server real memory (about 3 KiB each).
 const SERIES_WARN: u64 = 50_000;
@@ -216,8 +217,9 @@ fn series_of(config: &Config, deployment: &Deployment) -> u64 {
             _ => true,
         })
         .count() as u64;
-    // Buckets, sum and count of the duration; +Inf bucket, sum and count of each phase; the median.
-    let per_request = BUCKETS as u64 + 2 + 3 * phases + 1;
+    // Buckets, sum and count of the duration; +Inf bucket, sum and count of each phase; the median; of the
+    // comparison with the version before: each verdict, and the gauges of `publisher::verdicts`.
+    let per_request = BUCKETS as u64 + 2 + 3 * phases + 1 + Verdict::ALL.len() as u64 + 10;
     // Runs by outcome; up, last, rank and info.
     requests.len() as u64 * per_request + suites * Outcome::ALL.len() as u64 + 4
 }

@@ -82,6 +82,40 @@ impl Standing {
             Measure::Errors => self.errors.as_ref(),
         }
     }
+
+    /// In a sentence, for a log.
+    pub fn words(&self) -> String {
+        let mut words = format!("{} on {}: {}", self.request, self.deployment, self.verdict);
+        if self.measure == Measure::Errors {
+            words.push_str(" (errors)");
+        }
+        let Some(against) = &self.against else { return words };
+        let signed = |part: f64| format!("{:+.1} %", 100.0 * part);
+        // Of two rates: what 2 % and 12 % differ by.
+        let points = |part: f64| format!("{:+.1} points", 100.0 * part);
+        let ratio = self.latency.and_then(|latency| latency.assessment.ratio);
+        let rise = self.errors.and_then(|errors| errors.assessment.failure_rise);
+        match (self.measure, ratio, rise) {
+            (Measure::Latency, Some(r), _) => words.push_str(&format!(
+                ": {} against {} ({} to {}",
+                signed(r.value - 1.0),
+                against.version,
+                signed(r.low - 1.0),
+                signed(r.high - 1.0)
+            )),
+            (Measure::Errors, _, Some(rise)) => words.push_str(&format!(
+                ": failure rate {} against {} ({} to {}",
+                points(rise.value),
+                against.version,
+                points(rise.low),
+                points(rise.high)
+            )),
+            _ => return words,
+        }
+        let pairs = self.judgement().map_or(0, |judgement| judgement.assessment.pairs);
+        words.push_str(&format!(", {pairs} pairs)"));
+        words
+    }
 }
 
 /// Those that are stored as JSON; what a newer program wrote is left to it.

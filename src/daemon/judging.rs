@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::compare::{Ladder, Member, Saved, Seen, VerdictChange};
 use crate::model::{Deployment, Suite};
 use crate::otlp::Resource;
-use crate::publisher::entries_of;
+use crate::publisher::{entries_of, increments_of};
 use crate::store::{Facts, Store, StoreError, VerdictsRow, deployment_key};
 use crate::verdict::{CellRules, Settings, Tally, Verdict};
 
@@ -272,9 +272,11 @@ impl Judge {
                 self.behind.store(true, Ordering::Relaxed);
                 continue;
             };
+            let deployment = |name: &str| self.fleet.iter().find(|d| d.name == name).map(AsRef::as_ref);
             let facts = Facts {
                 verdicts: vec![VerdictsRow { suite: suite.clone(), at: now, state, standings }],
-                outbox: entries_of(&bench.changes, &self.resource),
+                increments: increments_of(&suite, bench.tally, now),
+                outbox: entries_of(&bench.changes, deployment, &self.resource),
                 ..Facts::default()
             };
             match self.store.commit(facts).await {

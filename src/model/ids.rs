@@ -112,6 +112,11 @@ impl TraceId {
         TraceId(digest(&parts))
     }
 
+    /// The trace of a verdict on a build that no event told of.
+    pub fn of_verdict(build: &str, request: &str, at: Timestamp) -> Self {
+        TraceId(digest(&[b"verdict", build.as_bytes(), request.as_bytes(), &at.0.to_le_bytes()]))
+    }
+
     /// The run's own span.
     pub fn root_span(&self) -> SpanId {
         SpanId(digest(&[b"root", &self.0]))
@@ -128,6 +133,11 @@ impl SpanId {
     pub fn of_event(source: &str, pipeline: &str, run: &str, attempt: u32, step: &str) -> Self {
         let (source, pipeline, run) = (source.as_bytes(), pipeline.as_bytes(), run.as_bytes());
         SpanId(digest(&[b"event", source, pipeline, run, &attempt.to_le_bytes(), step.as_bytes()]))
+    }
+
+    /// The span of a verdict that a request on a build came to at that time.
+    pub fn of_verdict(build: &str, request: &str, at: Timestamp) -> Self {
+        SpanId(digest(&[b"verdict", build.as_bytes(), request.as_bytes(), &at.0.to_le_bytes()]))
     }
 
     /// The span of a part of this one: a test case, a step of a deployment. `place` tells parts of

@@ -18,6 +18,7 @@ mod metrics;
 pub mod names;
 mod resource;
 mod spans;
+mod verdict;
 
 use std::fmt;
 
@@ -28,6 +29,7 @@ pub use events::{EventSignals, encode_event, version_attributes};
 pub use metrics::{Exemplar, HistogramPoint, MetricBatch, Number};
 pub use resource::{Resource, ResourceError};
 pub use spans::server_address;
+pub use verdict::{VerdictTold, encode_verdict};
 
 /// What kind of telemetry a request holds; each kind has its own queue and endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -76,6 +76,16 @@ metrics! {
         "Lower end of the 95 % interval of that ratio.";
     DELTA_HIGH = "cachetscope.request.delta.confidence.high", "", Kind::Gauge,
         "Upper end of the 95 % interval of that ratio.";
+    DELTA_PAIRS = "cachetscope.request.delta.pairs", "{pair}", Kind::Gauge,
+        "Of how many paired visits that is.";
+    DELTA_FAILURES = "cachetscope.request.delta.failures", "", Kind::Gauge,
+        "Failure rate of a request less that on the version before it, from the same visits: 0.1 is ten in a hundred more.";
+    DB_FACTOR = "cachetscope.db.factor", "", Kind::Gauge,
+        "How many times as long a request takes as on the database that answers it fastest in the same version, from shared rounds; 1 for that one.";
+    DB_FACTOR_LOW = "cachetscope.db.factor.confidence.low", "", Kind::Gauge,
+        "Lower end of the 95 % interval of that factor.";
+    DB_FACTOR_HIGH = "cachetscope.db.factor.confidence.high", "", Kind::Gauge,
+        "Upper end of the 95 % interval of that factor.";
     DB_INTERACTION = "cachetscope.db.interaction.ratio", "", Kind::Gauge,
         "How much more a request changed on this database than on the others: 0.1 is a tenth more.";
     AA_COMPARISONS = "cachetscope.aa.comparisons", "{comparison}", Kind::Counter,
@@ -199,6 +209,21 @@ attributes! {
     REDIRECTS = "cachetscope.redirects";
     /// Days until the certificate of the deployment expires; negative when it has.
     TLS_DAYS_LEFT = "cachetscope.tls.days_left";
+    /// What comparing two versions has come to: see [`crate::verdict::Verdict`].
+    VERDICT_VALUE = "cachetscope.verdict.value";
+    /// What it was until then.
+    VERDICT_BEFORE = "cachetscope.verdict.before";
+    /// `latency` or `errors`.
+    VERDICT_MEASURE = "cachetscope.verdict.measure";
+    /// The rule that decided: see [`crate::verdict::Rule`].
+    VERDICT_RULE = "cachetscope.verdict.rule";
+    VERDICT_PAIRS = "cachetscope.verdict.pairs";
+    /// Time of the later version over that of the earlier one, less 1, and its 95 % interval.
+    VERDICT_RATIO = "cachetscope.verdict.ratio";
+    VERDICT_LOW = "cachetscope.verdict.ratio.low";
+    VERDICT_HIGH = "cachetscope.verdict.ratio.high";
+    BASELINE_VERSION = "cachetscope.baseline.version";
+    BASELINE_DEPLOYMENT = "cachetscope.baseline.deployment.name";
 
     METHOD = "http.request.method";
     STATUS = "http.response.status_code";
@@ -293,6 +318,8 @@ pub const SAMPLE_EVENT: &str = "cachetscope.sample";
 pub const STATUS_FLAKY: &str = "flaky";
 pub const STATUS_NEW_FAILURE: &str = "new_failure";
 
+/// Event name of the log record about a verdict that changed.
+pub const VERDICT_EVENT: &str = "cachetscope.verdict";
 /// Event name of the log record about a fact from CI.
 pub const CI_EVENT: &str = "cachetscope.event";
 /// Name of the span event that says why something failed (semantic conventions, exceptions).
@@ -305,6 +332,11 @@ pub const ACTION_RUN: &str = "RUN";
 /// Name of the span of a run of this suite.
 pub fn run_span(suite: &str) -> String {
     format!("probe {suite}")
+}
+
+/// Name of the span of a verdict on this request.
+pub fn verdict_span(request: &str, verdict: &str) -> String {
+    format!("verdict {request} {verdict}")
 }
 
 /// Name of the span event for a phase.

@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
+use crate::compare::read_standings;
 use crate::discover::{Count, Counts};
 use crate::exporter::Exporter;
 use crate::history::History;
@@ -23,7 +24,7 @@ use crate::otlp::{Attributes, Encoded, Exemplar, HistogramPoint, MetricBatch, Nu
 use crate::store::{Change, DeploymentRow, Entry, Lane, LaneStatus, RunRow, Series, Store, StoreError};
 pub use event::{Intake, facts_of_event, infer_runs};
 pub use record::{facts_of, facts_of_tick};
-pub use verdicts::entries_of;
+pub use verdicts::{entries_of, increments_of};
 
 /// Bytes of one encoded request of metrics, before compression.
 const REQUEST_BYTES_MAX: usize = 512 * 1024;
@@ -113,6 +114,9 @@ impl Publisher {
         let now = self.clock.now();
         let mut gauges = self.gauges(now).await?;
         gauges.extend(ci::gauges(self.history(now).await?));
+        for row in self.store.standings().await? {
+            gauges.extend(verdicts::gauges(&read_standings(&row)));
+        }
         let ended = self.ended(&gauges);
         self.snapshot(now, ended).await?;
         let mut batch = MetricBatch::new(&self.fleet, REQUEST_BYTES_MAX);

@@ -68,6 +68,13 @@ impl Store {
         Ok(read.collect::<Result<_, sqlx::Error>>()?)
     }
 
+    /// What is shown of the comparisons of every suite.
+    pub async fn standings(&self) -> Result<Vec<String>, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        let rows = query("SELECT standings FROM verdicts ORDER BY suite").fetch(&mut connection).await?;
+        Ok(rows.iter().map(|row| row.text(0)).collect::<Result<_, sqlx::Error>>()?)
+    }
+
     /// When each build was seen first.
     pub async fn first_seen(&self) -> Result<HashMap<i64, Timestamp>, StoreError> {
         let mut connection = self.pool.acquire().await?;

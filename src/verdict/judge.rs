@@ -63,6 +63,15 @@ pub enum Measure {
     Errors,
 }
 
+impl Measure {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Measure::Latency => "latency",
+            Measure::Errors => "errors",
+        }
+    }
+}
+
 /// Which way a difference goes, seen from the later version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -98,6 +107,21 @@ pub enum Rule {
     InsideDifferenceFloor,
     /// Neither shown to differ nor shown to be the same.
     Undecided,
+}
+
+impl Rule {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Rule::NoBaseline => "no_baseline",
+            Rule::Disturbed => "disturbed",
+            Rule::TooFewPairs => "too_few_pairs",
+            Rule::Confirmed => "confirmed",
+            Rule::Confirming => "confirming",
+            Rule::InsideRatioFloor => "inside_ratio_floor",
+            Rule::InsideDifferenceFloor => "inside_difference_floor",
+            Rule::Undecided => "undecided",
+        }
+    }
 }
 
 /// What no version of the product can have caused.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cachetscope::clock::{Clock, Timestamp};
+use cachetscope::compare::{Ladder, Member, Seen, Visited};
 use cachetscope::config::{self, Env, Source};
 use cachetscope::discover::{Counts, Discover};
 use cachetscope::exporter::{Exporter, Settings, Transport};
@@ -18,8 +19,11 @@ use cachetscope::model::{
 use cachetscope::otlp::Resource;
 use cachetscope::otlp::names::{self, ALL_ATTRIBUTES, ALL_METRICS};
 use cachetscope::probe::Tick;
-use cachetscope::publisher::{Intake, Publisher, facts_of, facts_of_event, facts_of_tick};
-use cachetscope::store::{Change, DeploymentRow, Store, deployment_key};
+use cachetscope::publisher::{
+    Intake, Publisher, entries_of, facts_of, facts_of_event, facts_of_tick, increments_of,
+};
+use cachetscope::store::{Change, DeploymentRow, Facts, Store, VerdictsRow, deployment_key};
+use cachetscope::verdict::{Answer, CellRules, Settings as Watching, Tally, Visit};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -198,6 +202,56 @@ async fn discovered() -> Arc<Counts> {
     discover.counts()
 }
 
+/// Commits the verdicts of 70 rounds in which `living` answered half as fast as the version before it on
+/// its database, and as fast on another one.
+async fn judge(store: &Store, living: &Arc<Deployment>, fleet: &Resource, now: Timestamp) {
+    let name = |version: &str, db| deployment(&format!("{version}-{db}"), version, db);
+    let others = [
+        name("2.4.1", living.db),
+        name("2.4.1", Flavour::Sqlite),
+        name(&living.version.to_string(), Flavour::Sqlite),
+    ];
+    let all: Vec<&Arc<Deployment>> = others.iter().chain([living]).collect();
+    let began = now.minus(Duration::from_secs(3_600));
+    let member = |d: &&Arc<Deployment>| Member {
+        build: d.key(),
+        name: d.name.clone(),
+        version: d.version.clone(),
+        db: d.db,
+        environment: d.environment.clone(),
+        since: began,
+        requests: vec![("ping".to_owned(), CellRules::default())],
+        control: None,
+    };
+    let members = all.iter().map(member).collect();
+    let mut ladder = Ladder::new("cachet", Watching::default(), members, Vec::new(), now);
+    let (mut changes, mut tally) = (Vec::new(), Tally::default());
+    for n in 0..70_u64 {
+        let at = began.plus(Duration::from_secs(30 * n));
+        let visit = |d: &&Arc<Deployment>| {
+            let base = if Arc::ptr_eq(d, living) { 20_000 } else { 10_000 };
+            let took = Duration::from_micros(base + n * 7_919 % 501);
+            let visit = Visit { started: at, answer: Answer::Passed(took) };
+            Visited { build: d.key(), request: "ping".to_owned(), visit }
+        };
+        let visits = all.iter().map(visit).collect();
+        let seen = Seen { round: RoundId::new(store.id(), "judged", at), scheduled: at, visits };
+        let (changed, own) = ladder.take(&seen, None, at);
+        changes.extend(changed);
+        tally.add(own);
+    }
+    let standings = serde_json::to_string(&ladder.standings(now)).unwrap();
+    let find = |name: &str| all.iter().find(|d| d.name == name).map(|d| &***d);
+    let row = VerdictsRow { suite: "cachet".to_owned(), at: now, state: "[]".to_owned(), standings };
+    let facts = Facts {
+        verdicts: vec![row],
+        increments: increments_of("cachet", tally, began),
+        outbox: entries_of(&changes, find, fleet),
+        ..Facts::default()
+    };
+    store.commit(facts).await.unwrap();
+}
+
 async fn sent_over(protocol: &'static str) -> Received {
     let home = Home::sqlite();
     let clock = Clock::system();
@@ -247,6 +301,7 @@ async fn sent_over(protocol: &'static str) -> Received {
         missed: 1,
     };
     store.commit(facts_of_tick(&tick)).await.unwrap();
+    judge(&store, &living, &fleet, clock.now()).await;
     publisher.tick().await.unwrap();
     assert!(exporter.drain().await, "everything is delivered: {:?}", store.outbox_status().await.unwrap());
     store.close().await;
@@ -282,7 +337,7 @@ fn check(received: &Received) {
         attributes.extend(record.attributes.keys().chain(record.resource.keys()).map(String::as_str));
         records.insert(record.event_name.as_str());
     }
-    assert_eq!(records, BTreeSet::from([names::SAMPLE_EVENT, names::CI_EVENT]));
+    assert_eq!(records, BTreeSet::from([names::SAMPLE_EVENT, names::CI_EVENT, names::VERDICT_EVENT]));
     let known: BTreeSet<&str> = ALL_METRICS.iter().map(|m| m.name).collect();
     assert_eq!(metrics, known, "metrics received, and metrics named");
     let known: BTreeSet<&str> = ALL_ATTRIBUTES.iter().copied().collect();
@@ -303,7 +358,7 @@ fn check(received: &Received) {
         assert!(of.is_some_and(|span| span.kind == 3), "an exemplar leads to the span of its attempt");
     }
 
-    // From a run of probes one gets to the deployment, and from there to tests and image.
+    // From a run of probes one gets to the deployment, and from there to tests, image and verdicts.
     let run = received.spans.iter().find(|span| span.name == "probe cachet").unwrap();
     let [link] = run.links.as_slice() else { panic!("{:?}", run.links) };
     let deployment =
@@ -311,7 +366,10 @@ fn check(received: &Received) {
     assert_eq!(deployment.name, "deploy");
     let trace: BTreeSet<&str> =
         received.spans.iter().filter(|span| span.trace == link.0).map(|span| span.name.as_str()).collect();
-    for name in ["RUN cachet/3.x", "build image", "tests pest", "ApiTest::creates", "deploy", "migrate"] {
+    let verdict = names::verdict_span("ping", "regressed");
+    let told =
+        ["RUN cachet/3.x", "build image", "tests pest", "ApiTest::creates", "deploy", "migrate", &verdict];
+    for name in told {
         assert!(trace.contains(name), "{name} is not in {trace:?}");
     }
     let root = received.spans.iter().find(|span| span.trace == link.0 && span.parent.is_empty()).unwrap();
