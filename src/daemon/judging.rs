@@ -18,9 +18,10 @@ use crate::clock::Clock;
 use crate::compare::{Ladder, Member, Saved, Seen, VerdictChange};
 use crate::model::{Deployment, Suite};
 use crate::otlp::Resource;
+use crate::probe::watch_host;
 use crate::publisher::{entries_of, increments_of};
 use crate::store::{Facts, Store, StoreError, VerdictsRow, deployment_key};
-use crate::verdict::{CellRules, Settings, Tally, Verdict};
+use crate::verdict::{CellRules, Disturbance, Settings, Tally, Verdict};
 
 /// Rounds that wait to be judged at most.
 const WAITING_MAX: usize = 256;
@@ -57,6 +58,7 @@ impl Judging {
             fleet: Arc::new([]),
             benches: HashMap::new(),
             behind: behind.clone(),
+            host: watch_host(),
             wanted: telling,
         };
         tokio::spawn(judge.run(inbox));
@@ -98,6 +100,7 @@ struct Judge {
     /// By suite.
     benches: HashMap<String, Bench>,
     behind: Arc<AtomicBool>,
+    host: watch::Receiver<Option<Disturbance>>,
     wanted: watch::Sender<Wanted>,
 }
 
@@ -234,9 +237,9 @@ impl Judge {
 
     async fn judge(&mut self, suite: &str, seen: Seen) {
         let Some(mut bench) = self.benches.remove(suite) else { return };
-        let now = self.clock.now();
+        let (now, host) = (self.clock.now(), *self.host.borrow());
         let judged = tokio::task::spawn_blocking(move || {
-            let (changes, tally) = bench.ladder.take(&seen, None, now);
+            let (changes, tally) = bench.ladder.take(&seen, host, now);
             bench.changes.extend(changes);
             bench.tally.add(tally);
             bench.dirty = true;

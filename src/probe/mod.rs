@@ -3,11 +3,13 @@
 mod budget;
 mod check;
 mod escape;
+mod host;
 mod mask;
 mod round;
 mod timetable;
 mod visit;
 
+pub use host::watch_host;
 pub use round::{Prober, Progress};
 pub use timetable::{Tick, Timetable};
 pub use visit::answers;

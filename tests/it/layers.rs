@@ -16,7 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("verdict", &[]),
     ("compare", &["verdict"]),
     ("history", &["store"]),
-    ("probe", &["http"]),
+    ("probe", &["http", "verdict"]),
     ("exporter", &["http", "otlp", "store"]),
     ("discover", &["config", "http"]),
     ("publisher", &["otlp", "store", "history", "compare", "verdict", "probe", "exporter", "discover"]),
