@@ -5,11 +5,13 @@ mod check;
 mod escape;
 mod host;
 mod mask;
+mod pace;
 mod round;
 mod timetable;
 mod visit;
 
 pub use host::watch_host;
+pub use pace::{interval, load};
 pub use round::{Prober, Progress};
 pub use timetable::{Tick, Timetable};
 pub use visit::answers;
