@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::model::RoundId;
 use crate::verdict::{Answer, CellRules, Visit};
 
-/// Two requests on one deployment: `steady`, and `slow` with a factor by round.
+/// Two requests, each on a deployment of its own: `steady`, and `slow` with a factor by round.
 struct Rig {
     watch: Watch,
     windows: [Window; 2],
@@ -21,8 +21,11 @@ impl Rig {
     }
 
     fn touched(&self) -> [Touched<'_>; 2] {
-        let cell = |request, window| Touched { request, deployment: "v-sqlite", window, host: None };
-        [cell("slow", &self.windows[0]), cell("steady", &self.windows[1])]
+        let [slow, steady] = &self.windows;
+        [
+            Touched { request: "slow", deployment: "v-sqlite", window: slow, host: None },
+            Touched { request: "steady", deployment: "v-mysql", window: steady, host: None },
+        ]
     }
 
     fn step(&mut self, factor: f64) -> Vec<Change> {
@@ -166,10 +169,16 @@ fn a_disturbed_host_puts_the_look_off_and_says_invalid() {
 }
 
 #[test]
-fn a_new_build_starts_afresh() {
+fn a_new_build_starts_afresh_and_leaves_other_deployments_alone() {
     let mut rig = Rig::new();
     (0..60).for_each(|_| drop(rig.step(1.2)));
+    let steady = rig.watch.judgement(&rig.touched()[1], Measure::Latency).unwrap();
     rig.watch.forget("v-sqlite");
     assert_eq!(rig.watch.judgement(&rig.touched()[0], Measure::Latency), None);
     assert_eq!(rig.watch.cells(), 1);
+    let kept = rig.watch.judgement(&rig.touched()[1], Measure::Latency).unwrap();
+    assert_eq!(kept.verdict, steady.verdict);
+    rig.windows[0] = Window::new(CellRules::default());
+    (0..22).for_each(|_| drop(rig.step(1.2)));
+    assert_eq!(rig.judged(Measure::Latency).verdict, Verdict::Insufficient, "three of them warm up");
 }
