@@ -13,9 +13,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::extra::Wanted;
-use super::load;
 use crate::clock::Clock;
 use crate::compare::{Ladder, Member, Saved, Seen, VerdictChange};
+use crate::history::visits;
 use crate::model::{Deployment, Suite};
 use crate::otlp::Resource;
 use crate::probe::watch_host;
@@ -218,7 +218,7 @@ impl Judge {
             let members: Vec<Member> = self.fleet.iter().filter_map(member).collect();
             let builds: HashMap<i64, String> =
                 members.iter().map(|m| (keys[&m.build], m.build.clone())).collect();
-            let rounds = load::seen(&self.store, &builds, &suite.name, since).await?;
+            let rounds = visits::seen(&self.store, &builds, &suite.name, since).await?;
             let saved = saved.remove(&suite.name).unwrap_or_default();
             let name = suite.name.clone();
             let judged = tokio::task::spawn_blocking(move || {

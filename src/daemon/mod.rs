@@ -7,7 +7,6 @@
 mod extra;
 mod fleet;
 mod judging;
-mod load;
 mod members;
 mod notices;
 mod reload;
@@ -162,6 +161,7 @@ impl Daemon {
             clock: clock.clone(),
             notices: notices_seen,
             title: settings.title,
+            suites: rounds.suites(),
             document: ingest::openapi(),
         };
         let served = axum::serve(listener, page::router(state).merge(ingest))

@@ -33,6 +33,7 @@ pub struct Rounds {
     resource: Resource,
     judging: Judging,
     wanted: watch::Receiver<Wanted>,
+    suites: watch::Sender<Arc<[Suite]>>,
     state: Arc<Mutex<State>>,
     under_way: TaskTracker,
     changed: Arc<Notify>,
@@ -85,6 +86,7 @@ impl Rounds {
             resource,
             judging,
             wanted,
+            suites: watch::Sender::new(Arc::default()),
             state: Arc::default(),
             under_way: TaskTracker::new(),
             changed: Arc::default(),
@@ -111,6 +113,7 @@ impl Rounds {
             })
         };
         let suites: Vec<Suite> = config.suites.iter().filter(spoken_to).cloned().collect();
+        self.suites.send_replace(config.suites.into());
         let fleet: Arc<[Arc<Deployment>]> = config.fleet.into();
         {
             let mut state = self.state();
@@ -121,6 +124,11 @@ impl Rounds {
         self.changed.notify_one();
         self.judging.set(suites, fleet).await;
         Ok(())
+    }
+
+    /// All suites that are configured.
+    pub fn suites(&self) -> watch::Receiver<Arc<[Suite]>> {
+        self.suites.subscribe()
     }
 
     /// Starts what is due; returns when to look again.

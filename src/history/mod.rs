@@ -1,6 +1,6 @@
 //! What events come to over time: tests that fail newly or flakily, deployments and load runs beside
-//! the version before them. Page, report and gauges all tell what is found here. All but `read` is
-//! pure.
+//! the version before them, versions by the rounds that are stored. Page, report and gauges all tell what is
+//! found here. All but `read`, `visits` and `versions` is pure.
 
 mod deploys;
 mod fleet;
@@ -8,6 +8,8 @@ mod loads;
 mod read;
 mod reported;
 mod suites;
+mod versions;
+pub mod visits;
 mod wholes;
 
 use std::collections::HashSet;
@@ -20,6 +22,7 @@ pub use fleet::{Fleet, Registered, fleet, place};
 pub use loads::{LatencyDelta, Loaded, Previous as PreviousLoad};
 pub use reported::mismatch;
 pub use suites::{CaseNote, Flaky, Scope, Slow, Slower, SuiteHistory, TestRun, head};
+pub use versions::Chosen;
 
 /// How far back test runs are looked at: a flaky case shows within this time, or is none.
 pub const TESTS_WINDOW: Duration = Duration::from_secs(14 * 86_400);

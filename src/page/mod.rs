@@ -38,6 +38,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::clock::Clock;
+use crate::model::Suite;
 use crate::store::{Store, StoreError};
 pub use answers::{Change, Factor, Question};
 use board::Board;
@@ -59,6 +60,8 @@ pub struct State {
     pub notices: watch::Receiver<Vec<String>>,
     /// Which fleet this is: its environment, or that it is a demonstration.
     pub title: String,
+    /// What is asked, for comparisons of versions that somebody chooses.
+    pub suites: watch::Receiver<Arc<[Suite]>>,
     /// What else is served beside the page, for the document of the API.
     pub document: utoipa::openapi::OpenApi,
 }
@@ -69,15 +72,18 @@ struct App {
     store: Store,
     clock: Clock,
     notices: watch::Receiver<Vec<String>>,
+    suites: watch::Receiver<Arc<[Suite]>>,
+    /// Held by who compares versions anew: it takes memory and a core, so one after the other.
+    comparing: tokio::sync::Mutex<()>,
     document: utoipa::openapi::OpenApi,
 }
 
 /// Everything that is served to people and programs, with its headers.
 pub fn router(state: State) -> Router {
-    let State { store, clock, notices, title, document } = state;
+    let State { store, clock, notices, title, suites, document } = state;
     let board = Board::new(store.clone(), clock.clone(), title);
     let document = openapi::document(document);
-    let app = Arc::new(App { board, store, clock, notices, document });
+    let app = Arc::new(App { board, store, clock, notices, suites, comparing: Default::default(), document });
     let always = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value))
     };

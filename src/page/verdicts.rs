@@ -12,6 +12,8 @@ use super::App;
 use super::format::Time;
 use super::problem::{Document, Problem};
 use crate::compare::{Standing, read_standings};
+use crate::history::Chosen;
+use crate::model::Version;
 use crate::otlp::names;
 use crate::store::{Store, StoreError};
 use crate::verdict::Tally;
@@ -81,6 +83,33 @@ pub struct VerdictsQuery {
     request: Option<String>,
     /// Such as `regressed`
     verdict: Option<String>,
+    /// Compare `version` with this one, by the rounds that visited both, whichever came in between
+    against: Option<String>,
+    /// Judge by the rounds within this time, such as `6h`, instead of all since the later deployment
+    window: Option<String>,
+}
+
+impl VerdictsQuery {
+    /// What has to be compared anew; `None` where the verdicts that stand are asked for.
+    fn chosen(&self) -> Result<Option<Chosen>, Problem> {
+        let version = |text: &str| {
+            Version::parse(text).ok_or_else(|| Problem::BadRequest(format!("`{text}` is not a version")))
+        };
+        let versions = match (&self.version, &self.against) {
+            (Some(later), Some(earlier)) => Some((version(later)?, version(earlier)?)),
+            (None, Some(_)) => {
+                return Err(Problem::BadRequest("`against` needs `version`: the later one".to_owned()));
+            }
+            _ => None,
+        };
+        let duration = |text: &String| {
+            humantime::parse_duration(text)
+                .map_err(|_| Problem::BadRequest(format!("`{text}` is not a duration such as `6h` or `2d`")))
+        };
+        let window = self.window.as_ref().map(duration).transpose()?;
+        let is_chosen = versions.is_some() || window.is_some();
+        Ok(is_chosen.then_some(Chosen { versions, window }))
+    }
 }
 
 impl VerdictsQuery {
@@ -108,6 +137,12 @@ pub async fn verdicts(
 ) -> Result<Json<Verdicts>, Problem> {
     let Query(query) = query.map_err(|e| Problem::BadRequest(e.body_text()))?;
     let mut verdicts = Verdicts::read(&app.store).await?;
+    if let Some(chosen) = query.chosen()? {
+        let _one_at_a_time = app.comparing.lock().await;
+        let (suites, now) = (app.suites.borrow().clone(), app.clock.now());
+        verdicts.verdicts = chosen.read(&app.store, &suites, now).await?;
+        verdicts.at = Some(Time(now));
+    }
     verdicts.verdicts.retain(|standing| query.admits(standing));
     Ok(Json(verdicts))
 }

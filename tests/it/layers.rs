@@ -15,7 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("load", &[]),
     ("verdict", &[]),
     ("compare", &["verdict"]),
-    ("history", &["store"]),
+    ("history", &["store", "compare", "verdict"]),
     ("probe", &["http", "verdict"]),
     ("exporter", &["http", "otlp", "store"]),
     ("discover", &["config", "http"]),

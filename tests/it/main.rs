@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
+mod chosen_versions;
 mod cli;
 mod cli_ci;
 mod client;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cachetscope::clock::{Clock, Timestamp};
+use cachetscope::config;
 use cachetscope::model::{
     Attempt, Deployment, ErrorType, Flavour, Floors, Method, Outcome, Phases, Redirects, Request, Round,
-    RoundId, Run, Sample, Template, Tls, Version, VersionRange,
+    RoundId, Run, Sample, Suite, Template, Tls, Version, VersionRange,
 };
 use cachetscope::otlp::names;
 use cachetscope::page;
@@ -242,10 +243,16 @@ impl Fleet {
             clock: self.clock.clone(),
             notices,
             title: title.into(),
+            suites: watch::channel(shipped().into()).1,
             document: cachetscope::ingest::openapi(),
         };
         (page::router(state), sender)
     }
+}
+
+/// The suites that are part of the program.
+fn shipped() -> Vec<Suite> {
+    config::load(config::Source::Shipped, &config::Env::default()).unwrap().suites
 }
 
 /// How one request went.
