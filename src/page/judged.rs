@@ -59,10 +59,11 @@ impl Found<'_> {
                 let value = signed(rise.value * 100.0, 0);
                 format!("{value} points of its requests ({}), ", rise.points(0))
             }
-            (None, Some(ratio), Some(seconds)) => {
-                format!("{}, {}, ", ratio.percents(0), SecsDelta(seconds.value))
+            (None, Some(ratio), seconds) => {
+                let size = if ratio.value >= 2.0 { ratio.times() } else { ratio.percents(0) };
+                let seconds = seconds.map(|s| format!("{}, ", SecsDelta(s.value))).unwrap_or_default();
+                format!("{size}, {seconds}")
             }
-            (None, Some(ratio), None) => format!("{}, ", ratio.percents(0)),
             (None, None, _) => String::new(),
         };
         let against = delta.against_version.as_deref().unwrap_or("the version before");
@@ -141,7 +142,7 @@ fn calm(all: &[Found<'_>], tally: &Tally) -> String {
     note
 }
 
-/// `38 of 48 cells unchanged, 8 not decided yet, about 40 rounds to go.`
+/// `38 of 48 cells unchanged, 8 not decided yet, about 12 rounds to go.`
 fn rest(all: &[Found<'_>], tally: &Tally) -> String {
     let mut parts = vec![format!("{} of {} unchanged", tally.unchanged, tally.judged().of("cell"))];
     let is_open = |d: &Delta| matches!(d.verdict, Verdict::Inconclusive | Verdict::Insufficient);
@@ -153,8 +154,15 @@ fn rest(all: &[Found<'_>], tally: &Tally) -> String {
             part = format!("{part} ({confirming} being confirmed)");
         }
         parts.push(part);
-        if let Some(rounds) = open().map(|d| d.rounds_needed).max().filter(|n| !n.is_zero()) {
+        let needed = |verdict| {
+            let needed = open().filter(move |d| d.verdict == verdict).map(|d| d.rounds_needed);
+            needed.max().filter(|rounds| !rounds.is_zero())
+        };
+        // Too few pairs end with a verdict; a further look need not.
+        if let Some(rounds) = needed(Verdict::Insufficient) {
             parts.push(format!("about {} to go", rounds.of("round")));
+        } else if let Some(rounds) = needed(Verdict::Inconclusive) {
+            parts.push(format!("looked at again within {}", rounds.of("round")));
         }
     }
     if !tally.invalid.is_zero() {

@@ -61,12 +61,14 @@ fn no_regression_says_how_much_is_known() {
     assert_eq!(answer, "no regression confirmed");
     assert_eq!(
         note,
-        "1 of 5 cells unchanged, 2 not decided yet (1 being confirmed), about 40 rounds to go, 1 not measurable \
+        "1 of 5 cells unchanged, 2 not decided yet (1 being confirmed), about 12 rounds to go, 1 not measurable \
          (this host was short of CPU, memory or IO). Improved: b on mysql (−9 %)."
     );
     let (answer, note) = told(&[standing("a", Verdict::Insufficient)]);
     assert_eq!(answer, "nothing is decided yet");
     assert_eq!(note, "0 of 1 cell unchanged, 1 not decided yet, about 12 rounds to go.");
+    let (_, note) = told(&[standing("a", Verdict::Inconclusive)]);
+    assert_eq!(note, "0 of 1 cell unchanged, 1 not decided yet, looked at again within 40 rounds.");
     assert_eq!(slower(&tables(&[standing("a", Verdict::NoBaseline)]), NOW), None);
     assert_eq!(slower(&[], NOW), None);
 }

@@ -21,6 +21,13 @@ pub fn why(standing: &Standing) -> String {
             "Not judged: {}, which no version can be blamed for.",
             disturbed(judgement.disturbance)
         ),
+        Rule::TooFewPairs if a.rho > 0.0 && a.effective_pairs < EFFECTIVE_MIN => format!(
+            "{} are worth {:.0} independent ones, since each depends on the one before (ρ {:.2}); {EFFECTIVE_MIN:.0} \
+             are needed. About {rounds} more.",
+            Count::from(a.pairs).of("pair"),
+            a.effective_pairs,
+            a.rho
+        ),
         Rule::TooFewPairs => format!(
             "{} are too few for any outcome to be certain among {}. About {rounds} more are needed.",
             Count::from(a.pairs).of("pair"),
