@@ -1,16 +1,21 @@
 //! The five questions, answered as far as there is data, and in no case further.
 //!
-//! Until verdicts exist nothing here may sound like one: medians are compared and called
-//! indicative, with their numbers of samples and without an interval.
+//! Where verdicts exist, they answer (`judged`). Until then nothing here may sound like one: medians are
+//! compared and called indicative, with their numbers of samples and without an interval.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::ci;
+use super::deltas::{DeltaTable, Shared};
 use super::format::{Count, Ns, Percent, Time};
+use super::judged;
 use super::requests::{FACTOR_MIN, RequestTable, ratio};
 use crate::history::History;
 use crate::model::{Flavour, SAMPLES_MIN};
+
+pub const SLOW_DATABASE: &str = "Which database is slow";
+pub const SLOWER_THAN_BEFORE: &str = "Slower than before";
 
 /// One of the five questions, with its answer in words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -26,20 +31,35 @@ pub struct Question {
     pub evidence: Option<String>,
 }
 
-/// How much longer a request takes on one flavour than on the fastest, within one environment.
+/// How much longer a request takes on one flavour than on the fastest, within one environment: paired
+/// within rounds, with an interval; or by medians, an indication.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Factor {
     pub request: String,
     pub environment: String,
     #[schema(value_type = String, example = "postgresql")]
     pub db: Flavour,
-    pub median_ns: Ns,
-    pub samples: Count,
     #[schema(value_type = String, example = "sqlite")]
     pub fastest_db: Flavour,
+    pub factor: f64,
+    /// The 95 % interval; null of medians.
+    pub low: Option<f64>,
+    pub high: Option<f64>,
+    /// Rounds that both sides share; null of medians.
+    pub rounds: Option<Count>,
+    /// Time to that of the request that is declared to touch no database.
+    pub to_control: Option<Shared>,
+    /// The medians; null where rounds were paired.
+    pub medians: Option<Medians>,
+}
+
+/// What a factor rests on that was not paired.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Medians {
+    pub median_ns: Ns,
+    pub samples: Count,
     pub fastest_median_ns: Ns,
     pub fastest_samples: Count,
-    pub factor: f64,
 }
 
 /// How much longer a request takes on the latest version than on the previous one, by medians of
@@ -55,6 +75,8 @@ pub struct Change {
     pub previous_version: String,
     pub previous_median_ns: Ns,
     pub previous_samples: Count,
+    /// It is no longer probed: its samples are those of its last hour.
+    pub previous_retired: bool,
     pub factor: f64,
 }
 
@@ -71,12 +93,18 @@ pub fn largest_factor(table: &RequestTable) -> Option<Factor> {
                 request: row.request.clone(),
                 environment: (*environment).to_owned(),
                 db: slowest.1,
-                median_ns: Ns(slowest.0),
-                samples: slowest.2.samples,
                 fastest_db: fastest.1,
-                fastest_median_ns: Ns(fastest.0),
-                fastest_samples: fastest.2.samples,
                 factor: ratio(slowest.0, fastest.0),
+                low: None,
+                high: None,
+                rounds: None,
+                to_control: None,
+                medians: Some(Medians {
+                    median_ns: Ns(slowest.0),
+                    samples: slowest.2.samples,
+                    fastest_median_ns: Ns(fastest.0),
+                    fastest_samples: fastest.2.samples,
+                }),
             })
         })
     });
@@ -106,6 +134,7 @@ pub fn largest_rise(latest: &RequestTable, previous: &RequestTable) -> Option<Ch
                         previous_version: column.version.clone(),
                         previous_median_ns: Ns(then),
                         previous_samples: old.samples,
+                        previous_retired: column.retired,
                         factor,
                     });
                 }
@@ -135,66 +164,59 @@ pub fn questions(
     previous: &RequestTable,
     factor: Option<&Factor>,
     rise: Option<&Change>,
+    deltas: &[DeltaTable],
     history: &History,
     now: Time,
 ) -> Vec<Question> {
+    let paired = factor.and_then(|factor| judged::slow_database(factor, deltas));
+    let judged = judged::slower(deltas, now);
     vec![
         ci::questions::tests(&history.suites, now),
         ci::questions::deploying(&history.deploys, now),
-        slow_database(latest, factor),
-        slower_than_before(latest, previous, rise),
+        paired.unwrap_or_else(|| slow_database(latest, factor)),
+        judged.unwrap_or_else(|| slower_than_before(latest, previous, rise)),
         ci::questions::throughput(&history.loads, now),
     ]
 }
 
 fn slow_database(latest: &RequestTable, factor: Option<&Factor>) -> Question {
-    let question = "Which database is slow";
-    let evidence = Some("/#requests".to_owned());
-    match factor {
-        Some(f) if f.factor >= FACTOR_MIN => Question {
-            question: question.into(),
-            answer: format!("{} on {}", f.request, f.db),
-            note: format!(
-                "{:.1}× the fastest, {}: {} against {}. Indicative: medians of {} and {} samples, no interval yet.",
-                f.factor, f.fastest_db, f.median_ns, f.fastest_median_ns, f.samples, f.fastest_samples
-            ),
-            answered: true,
-            attention: false,
-            evidence,
-        },
-        Some(f) => Question {
-            question: question.into(),
-            answer: "none stands out".into(),
-            note: format!(
-                "The largest factor is {:.2}×, {} on {}. Indicative: medians of {} and {} samples, no interval yet.",
-                f.factor, f.request, f.db, f.samples, f.fastest_samples
-            ),
-            answered: true,
-            attention: false,
-            evidence,
-        },
-        None => {
-            let note = if latest.columns.len() < 2 {
-                "It takes the latest version on two databases of one environment.".to_owned()
-            } else {
-                format!(
-                    "It takes {SAMPLES_MIN} samples of one request on two databases within the last hour."
-                )
-            };
-            Question::open(question, "not known yet", note)
-        }
+    let Some((f, m)) = factor.and_then(|f| Some((f, f.medians?))) else {
+        let note = if latest.columns.len() < 2 {
+            "It takes the latest version on two databases of one environment.".to_owned()
+        } else {
+            format!("It takes {SAMPLES_MIN} samples of one request on two databases within the last hour.")
+        };
+        return Question::open(SLOW_DATABASE, "not known yet", note);
+    };
+    let indicative =
+        format!("Indicative: medians of {} and {} samples, no interval yet.", m.samples, m.fastest_samples);
+    let (answer, note) = if f.factor >= FACTOR_MIN {
+        let (now, least) = (m.median_ns, m.fastest_median_ns);
+        let note = format!("{:.1}× the fastest, {}: {now} against {least}. {indicative}", f.factor, f.fastest_db);
+        (format!("{} on {}", f.request, f.db), note)
+    } else {
+        let note = format!("The largest factor is {:.2}×, {} on {}. {indicative}", f.factor, f.request, f.db);
+        ("none stands out".into(), note)
+    };
+    Question {
+        question: SLOW_DATABASE.into(),
+        answer,
+        note,
+        answered: true,
+        attention: false,
+        evidence: Some("/#requests".to_owned()),
     }
 }
 
 fn slower_than_before(latest: &RequestTable, previous: &RequestTable, rise: Option<&Change>) -> Question {
-    let question = "Slower than before";
     let note = match rise {
         Some(c) if c.factor > 1.0 => format!(
-            "No verdict. The largest rise of unpaired medians is {} on {}: {} against {}, {} and {} samples.",
+            "No verdict. The largest rise of unpaired medians is {} on {}: {} against {}{}, {} and {} samples.",
             c.request,
             c.db,
             Percent(c.factor - 1.0),
             c.previous_version,
+            if c.previous_retired { " (retired, so there are no pairs)" } else { "" },
             c.samples,
             c.previous_samples
         ),
@@ -205,7 +227,7 @@ fn slower_than_before(latest: &RequestTable, previous: &RequestTable, rise: Opti
         None => "It takes two versions on one database of one environment.".to_owned(),
     };
     let evidence = rise.map(|_| "/#requests".to_owned());
-    Question { evidence, ..Question::open(question, "nothing is judged yet", note) }
+    Question { evidence, ..Question::open(SLOWER_THAN_BEFORE, "nothing is judged yet", note) }
 }
 
 #[cfg(test)]
@@ -269,7 +291,8 @@ mod tests {
             (factor.request.as_str(), factor.db, factor.fastest_db),
             ("incidents", Postgresql, Sqlite)
         );
-        assert_eq!((factor.samples, factor.fastest_samples), (Count(30), Count(20)));
+        let medians = factor.medians.unwrap();
+        assert_eq!((medians.samples, medians.fastest_samples), (Count(30), Count(20)));
         assert!((factor.factor - 1.6).abs() < 1e-9);
         let question = slow_database(&table, Some(&factor));
         assert_eq!(question.answer, "incidents on postgresql");
@@ -319,7 +342,7 @@ mod tests {
     fn without_data_each_question_says_what_would_fill_it() {
         let nothing = RequestTable::new([].iter(), 1);
         let now = Time(crate::clock::Timestamp(0));
-        for question in questions(&nothing, &nothing, None, None, &History::default(), now) {
+        for question in questions(&nothing, &nothing, None, None, &[], &History::default(), now) {
             assert!(!question.answered && !question.note.is_empty() && question.evidence.is_none());
         }
     }

@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 use super::health::Health;
 use super::past::Past;
 use super::standing::{WINDOW, standing};
+use super::verdicts::Verdicts;
 use super::view::Overview;
 use crate::clock::{Clock, Timestamp};
 use crate::history::History;
@@ -30,6 +31,8 @@ const RUNS_EACH: (usize, usize) = (40, 240);
 const SAMPLES_EACH: (usize, usize) = (60, 2_000);
 /// Broken deployments whose very check is looked up; the others say it on their own page.
 const REASONS_MAX: usize = 100;
+/// Builds that are gone whose last hour is read.
+const GONE_MAX: usize = 20;
 /// Failures that are read, and how old they may be.
 pub const FAILURES_MAX: u32 = 300;
 pub const FAILURES_WINDOW: Duration = Duration::from_secs(24 * 3_600);
@@ -42,6 +45,10 @@ pub struct Reading {
     pub title: String,
     /// The living, newest version first.
     pub fleet: Vec<Probed>,
+    /// Builds that left the fleet and are the newest below the latest version on their flavour, where none
+    /// lives there: nothing can be paired with them, but their last hour is an indication.
+    pub gone: Vec<Probed>,
+    pub verdicts: Verdicts,
     /// Every build that was ever seen, to name those that failures speak of.
     pub known: Vec<DeploymentRow>,
     pub failures: Vec<FailureRow>,
@@ -138,6 +145,12 @@ impl Board {
             .await?;
         self.read_reasons(&mut fleet, at).await?;
         let samples_max = self.read_times(&mut fleet, at).await?;
+        let mut gone = Vec::new();
+        for row in gone_before(&fleet, &known).into_iter().take(GONE_MAX) {
+            let since = row.retired.unwrap_or(at).minus(WINDOW);
+            let times = self.store.request_times(row.key, since, samples_max).await?;
+            gone.push(Probed { row: row.clone(), rank: 1, runs: Vec::new(), reason: None, times });
+        }
 
         let mut suites: Vec<String> = fleet.iter().flat_map(|d| &d.runs).map(|r| r.suite.clone()).collect();
         suites.sort_unstable();
@@ -148,6 +161,8 @@ impl Board {
             failures: self.store.failures(at.minus(FAILURES_WINDOW), FAILURES_MAX).await?,
             health: Health::read(&self.store, &suites).await?,
             history: past.history().await?,
+            verdicts: Verdicts::read(&self.store).await?,
+            gone,
             fleet,
             known,
             runs_max,
@@ -195,6 +210,24 @@ fn ranks(living: &[DeploymentRow]) -> Vec<usize> {
     ranks
 }
 
+/// For each flavour on which the latest version of an environment has no living one below it: the build
+/// of the greatest version below that was there.
+fn gone_before<'a>(fleet: &[Probed], known: &'a [DeploymentRow]) -> Vec<&'a DeploymentRow> {
+    let beside = |a: &DeploymentRow, b: &DeploymentRow| a.environment == b.environment && a.db == b.db;
+    let mut found: Vec<&DeploymentRow> = Vec::new();
+    for Probed { row, .. } in fleet.iter().filter(|d| d.rank == 0) {
+        let lives = |below: &&Probed| beside(&below.row, row) && below.row.version < row.version;
+        if fleet.iter().any(|d| lives(&d)) {
+            continue;
+        }
+        let below =
+            known.iter().filter(|d| d.retired.is_some() && beside(d, row) && d.version < row.version);
+        let newest = below.max_by(|a, b| a.version.cmp(&b.version).then(a.retired.cmp(&b.retired)));
+        found.extend(newest.filter(|n| found.iter().all(|f| f.key != n.key)));
+    }
+    found
+}
+
 /// What each of so many may read, within bounds.
 fn share(deployments: usize, (least, most): (usize, usize)) -> u32 {
     u32::try_from((ROWS_MAX / deployments.max(1)).clamp(least, most)).unwrap_or(u32::MAX)
@@ -225,6 +258,42 @@ mod tests {
             row("2.3.18", "production"),
         ];
         assert_eq!(ranks(&fleet), [0, 0, 0, 1, 1]);
+    }
+
+    #[test]
+    fn what_is_gone_stands_in_only_where_nothing_lives() {
+        use crate::model::Flavour::{Mysql, Sqlite};
+        let row = |key, version: &str, db, retired: Option<i64>| DeploymentRow {
+            key,
+            name: format!("d{key}"),
+            version: Version::parse(version).unwrap(),
+            db,
+            environment: "staging".into(),
+            digest: String::new(),
+            url: String::new(),
+            reported: String::new(),
+            retired: retired.map(Timestamp),
+        };
+        let known = [
+            row(1, "3.0.0", Sqlite, None),
+            row(2, "3.0.0", Mysql, None),
+            row(3, "2.4.1", Mysql, None),
+            row(4, "2.4.1", Sqlite, Some(5)),
+            row(5, "2.4.1", Sqlite, Some(9)),
+            row(6, "2.3.0", Sqlite, Some(99)),
+            row(7, "2.3.0", Mysql, Some(99)),
+            row(8, "3.1.0", Sqlite, Some(99)),
+        ];
+        let probed = |row: &DeploymentRow, rank| Probed {
+            row: row.clone(),
+            rank,
+            runs: Vec::new(),
+            reason: None,
+            times: Vec::new(),
+        };
+        let fleet = [probed(&known[0], 0), probed(&known[1], 0), probed(&known[2], 1)];
+        let keys: Vec<i64> = gone_before(&fleet, &known).iter().map(|d| d.key).collect();
+        assert_eq!(keys, [5]);
     }
 
     #[test]

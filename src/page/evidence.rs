@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::deltas::Delta;
 use super::format::{Count, Ns, Time};
 use super::matrix::{Deployment, OutcomeName, Reason, detail};
 use super::sparkline::{Bar, Line, Point, Scale};
 use super::standing::{WINDOW, standing};
+use super::verdicts::Verdicts;
 use crate::clock::Timestamp;
 use crate::model::{Outcome, Phase, Phases, RoundId, TraceId};
 use crate::store::{DeploymentRow, RequestTimes, RunRow, SampleRow, Store, StoreError};
@@ -60,16 +62,18 @@ impl From<RequestTimes> for Request {
 /// A request's row on the page, with its line on a scale of its own.
 pub struct RequestLine {
     pub request: Request,
+    /// Against the version before; `None` until a round was judged.
+    pub delta: Option<Delta>,
     points: Vec<Point>,
     scale: Scale,
 }
 
 impl RequestLine {
-    fn new(request: Request) -> Self {
+    fn new(request: Request, delta: Option<Delta>) -> Self {
         let points =
             request.recent_ns.iter().map(|ns| Point { median_ns: Some(*ns), broken: false }).collect();
         let scale = Scale::of(request.recent_ns.iter().map(|ns| ns.0));
-        RequestLine { request, points, scale }
+        RequestLine { request, delta, points, scale }
     }
 
     pub fn line(&self) -> Line<'_> {
@@ -98,13 +102,15 @@ pub struct Evidence {
     /// What the deployment's own line is drawn on.
     pub scale: Scale,
     pub requests: Vec<RequestLine>,
+    /// What it is compared with.
+    pub against: Option<String>,
     /// The request that the list is limited to.
     pub only: Option<String>,
     pub samples: Vec<Listed>,
 }
 
 /// The deployment of this name: the living one, else the build that was seen last.
-async fn find(store: &Store, name: &str) -> Result<Option<DeploymentRow>, StoreError> {
+pub async fn find(store: &Store, name: &str) -> Result<Option<DeploymentRow>, StoreError> {
     let known = store.deployments().await?;
     let named = known.into_iter().filter(|d| d.name == name);
     Ok(named.max_by_key(|d| d.retired.unwrap_or(Timestamp(i64::MAX))))
@@ -153,12 +159,29 @@ impl Evidence {
         let (deployment, runs) = read_standing(store, &row, at).await?;
         let times = store.request_times(row.key, at.minus(WINDOW), SAMPLES_MAX).await?;
         let samples = store.samples(row.key, only.as_deref(), Timestamp(i64::MIN), LISTED_MAX).await?;
+        let mut deltas: HashMap<String, Delta> = HashMap::new();
+        if row.retired.is_none() {
+            let verdicts = Verdicts::read(store).await?.verdicts;
+            let own = verdicts.iter().filter(|s| s.deployment == row.name);
+            // Of two suites with one name for a request, the first speaks.
+            for standing in own {
+                deltas.entry(standing.request.clone()).or_insert_with(|| Delta::of(standing));
+            }
+        }
+        let against = deltas.values().find_map(|delta| delta.against_version.clone());
         let scale = Scale::of(deployment.rounds.iter().filter_map(|p| p.median_ns).map(|ns| ns.0));
         Ok(Some(Evidence {
             at: Time(at),
             deployment,
             scale,
-            requests: times.into_iter().map(|t| RequestLine::new(Request::from(t))).collect(),
+            requests: times
+                .into_iter()
+                .map(|times| {
+                    let delta = deltas.remove(&times.request);
+                    RequestLine::new(Request::from(times), delta)
+                })
+                .collect(),
+            against,
             only,
             samples: list(samples, &runs),
         }))
@@ -187,7 +210,7 @@ fn list(samples: Vec<SampleRow>, runs: &[RunRow]) -> Vec<Listed> {
     listed.collect()
 }
 
-fn mostly(phases: Phases) -> Option<(Phase, u64)> {
+pub fn mostly(phases: Phases) -> Option<(Phase, u64)> {
     let total: u64 = phases.0.iter().sum();
     let longest = Phase::ALL.into_iter().max_by_key(|phase| phases.get(*phase))?;
     let part = phases.0[longest as usize].saturating_mul(100).checked_div(total)?;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
+use crate::verdict::Interval;
 
 /// A moment: RFC 3339 in JSON, relative on the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ToSchema)]
@@ -175,6 +176,52 @@ impl fmt::Display for Percent {
     }
 }
 
+/// An estimate with its interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Range {
+    pub low: f64,
+    pub value: f64,
+    pub high: f64,
+}
+
+impl From<Interval> for Range {
+    fn from(Interval { low, value, high }: Interval) -> Self {
+        Range { low, value, high }
+    }
+}
+
+impl Range {
+    pub fn map(self, f: impl Fn(f64) -> f64) -> Self {
+        Range { low: f(self.low), value: f(self.value), high: f(self.high) }
+    }
+
+    /// Of a ratio: `+9 to +15 %`, with so many decimals.
+    pub fn percents(&self, decimals: usize) -> String {
+        let less = self.map(|ratio| (ratio - 1.0) * 100.0);
+        format!("{} to {} %", signed(less.low, decimals), signed(less.high, decimals))
+    }
+
+    /// Of a rise of a rate: `+3 to +14`, in points of percent.
+    pub fn points(&self, decimals: usize) -> String {
+        format!("{} to {}", signed(self.low * 100.0, decimals), signed(self.high * 100.0, decimals))
+    }
+
+    /// Of a factor: `1.5 to 1.7×`.
+    pub fn times(&self) -> String {
+        let decimals = if self.low < 10.0 { 2 } else { 0 };
+        format!("{:.decimals$} to {:.decimals$}×", self.low, self.high)
+    }
+}
+
+/// `+9`, `−0.3`, `0`.
+pub fn signed(value: f64, decimals: usize) -> String {
+    let least = 0.5 / 10_f64.powi(i32::try_from(decimals).unwrap_or(0));
+    if value.abs() < least {
+        return "0".to_owned();
+    }
+    format!("{}{:.decimals$}", sign(value, least), value.abs())
+}
+
 /// What stands before a change; one that rounds to nothing is neither more nor less.
 fn sign(change: f64, least: f64) -> char {
     match change {
@@ -265,6 +312,10 @@ mod tests {
     fn a_change_has_its_sign() {
         let texts = [0.18, -0.04, -0.001].map(|p| Percent(p).to_string());
         assert_eq!(texts, ["+18 %", "−4 %", "±0 %"]);
+        let range = Range { low: 0.9996, value: 1.05, high: 1.126 };
+        assert_eq!((range.percents(0), range.percents(1)), ("0 to +13 %".into(), "0 to +12.6 %".into()));
+        assert_eq!(range.map(|r| r - 1.1).points(0), "−10 to +3");
+        assert_eq!(range.times(), "1.00 to 1.13×");
         let texts = [13.0, -2.14, 0.0].map(|s| SecsDelta(s).to_string());
         assert_eq!(texts, ["+13 s", "−2.1 s", "±0.00 ms"]);
     }

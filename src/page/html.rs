@@ -16,12 +16,16 @@ use super::App;
 use super::api::unknown;
 use super::assets::HASH;
 use super::ci::{near, short_id};
+use super::comparison::{Comparison, ComparisonQuery};
+use super::deltas::{severity, symbol, word};
 use super::evidence::Evidence;
 use super::format::Time;
+use super::judged::own_words;
 use super::matrix::Deployment;
 use super::problem::{Document, Problem};
 use super::view::{Overview, State as Live};
 use crate::model::Phase;
+use crate::verdict::Verdict;
 
 /// Deployments of one cell that are shown in full; more are summed up.
 const FULL_MAX: usize = 3;
@@ -57,6 +61,14 @@ struct DeploymentPage<'a> {
 }
 
 #[derive(Template)]
+#[template(path = "compare.html")]
+struct ComparisonPage<'a> {
+    hash: &'a str,
+    view: &'a Comparison,
+    phases: [Phase; 6],
+}
+
+#[derive(Template)]
 #[template(path = "problem.html")]
 struct ProblemPage<'a> {
     hash: &'a str,
@@ -68,6 +80,8 @@ struct Summary<'a> {
     /// Words and numbers, worst first.
     outcomes: Vec<(&'static str, usize)>,
     broken: Vec<&'a Deployment>,
+    /// The worst verdicts of the deployments with symbol and words, the worst first, two at most.
+    verdicts: Vec<(Verdict, &'static str, String)>,
 }
 
 fn summary(cell: &[Deployment]) -> Summary<'_> {
@@ -78,7 +92,14 @@ fn summary(cell: &[Deployment]) -> Summary<'_> {
         outcomes.push((group[0].word(), group.len()));
     }
     let broken = sorted.into_iter().filter(|d| d.is_broken()).take(BROKEN_MAX).collect();
-    Summary { outcomes, broken }
+    let mut judged: Vec<_> = cell.iter().filter_map(|d| d.verdict.as_ref()).collect();
+    judged.sort_by_key(|worst| std::cmp::Reverse(severity(worst.verdict, worst.measure)));
+    let groups = judged.chunk_by(|a, b| a.verdict == b.verdict);
+    let verdicts = groups.map(|group| {
+        let verdict = group[0].verdict;
+        (verdict, symbol(verdict), format!("{} {}", group.len(), word(verdict)))
+    });
+    Summary { outcomes, broken, verdicts: verdicts.take(2).collect() }
 }
 
 /// The beginning of a text where there is no room for all of it.
@@ -96,6 +117,11 @@ fn tail(name: &str) -> String {
         Some((start, _)) if more > 0 => format!("…{}", &name[start..]),
         _ => name.to_owned(),
     }
+}
+
+/// A path of this server, as a link from its front page: a place on that page stays there.
+fn here(path: &str) -> &str {
+    path.strip_prefix('/').unwrap_or(path)
 }
 
 /// Keeps a number and its unit on one line.
@@ -140,6 +166,21 @@ pub async fn deployment(
         }
         Ok(None) => problem(unknown(&name), &headers),
         Err(error) => problem(error.into(), &headers),
+    }
+}
+
+pub async fn comparison(
+    State(app): State<Arc<App>>,
+    Path((name, request)): Path<(String, String)>,
+    query: Result<Query<ComparisonQuery>, QueryRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let suite = query.ok().and_then(|Query(query)| query.suite);
+    match Comparison::read(&app.store, &name, &request, suite.as_deref(), app.clock.now()).await {
+        Ok(view) => {
+            render(StatusCode::OK, &ComparisonPage { hash: &HASH, view: &view, phases: Phase::ALL })
+        }
+        Err(error) => problem(error, &headers),
     }
 }
 

@@ -1,9 +1,12 @@
 //! The matrix: versions as rows, flavours as columns, every deployment in its cell.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::board::{Probed, Reading};
+use super::deltas::Worst;
 use super::format::{Count, Ns, Time};
 use super::sparkline::{Line, Point, Scale};
 use super::standing::{Standing, is_broken, standing};
@@ -47,6 +50,8 @@ pub struct Deployment {
     pub rounds: Vec<Point>,
     /// The very request that tells why it is not a pass.
     pub reason: Option<Reason>,
+    /// Against the version before; null until a round was judged, and of a version that is gone.
+    pub verdict: Option<Worst>,
 }
 
 /// Names of outcomes, for the OpenAPI document.
@@ -110,6 +115,7 @@ impl Deployment {
             median_rounds: standing.median_rounds,
             rounds: standing.points,
             reason,
+            verdict: None,
         }
     }
 
@@ -165,10 +171,11 @@ impl Matrix {
         flavours.dedup();
         let first = reading.fleet.first().map(|d| &d.row.environment);
         let several_environments = reading.fleet.iter().any(|d| Some(&d.row.environment) != first);
+        let verdicts = Worst::by_deployment(&reading.verdicts.verdicts);
         let rows = reading.fleet.chunk_by(|a, b| a.row.version == b.row.version);
         let versions = rows.map(|probed| {
             let tags = tags(probed, several_environments);
-            version_row(probed, tags, &flavours, reading)
+            version_row(probed, tags, &flavours, reading, &verdicts)
         });
         Matrix { versions: versions.collect(), flavours, rounds_max: reading.runs_max, several_environments }
     }
@@ -191,14 +198,26 @@ fn tags(probed: &[Probed], several_environments: bool) -> Vec<String> {
     places.into_iter().filter_map(tag).collect()
 }
 
-fn version_row(probed: &[Probed], tags: Vec<String>, flavours: &[Flavour], reading: &Reading) -> VersionRow {
+fn version_row(
+    probed: &[Probed],
+    tags: Vec<String>,
+    flavours: &[Flavour],
+    reading: &Reading,
+    verdicts: &HashMap<&str, Worst>,
+) -> VersionRow {
     let mut cells: Vec<Vec<Deployment>> = vec![Vec::new(); flavours.len()];
     for d in probed {
         let standing = standing(&d.runs, reading.at);
         let trace = d.reason.as_ref().and_then(|s| d.runs.iter().find(|r| r.round == s.round)?.trace);
         let reason = d.reason.as_ref().map(|sample| Reason::new(sample, trace));
         if let Some(column) = flavours.iter().position(|f| *f == d.row.db) {
-            cells[column].push(Deployment::new(&d.row, standing, reason));
+            let verdict = verdicts.get(d.row.name.as_str()).cloned();
+            // Those of the latest version are on the page; the others' on their deployment's own.
+            let verdict = verdict.map(|worst| match d.rank {
+                0 => worst,
+                _ => Worst { evidence: super::deltas::deployment_path(&d.row.name), ..worst },
+            });
+            cells[column].push(Deployment { verdict, ..Deployment::new(&d.row, standing, reason) });
         }
     }
     let points = cells.iter().flatten().flat_map(|d| &d.rounds);

@@ -11,10 +11,13 @@ mod api;
 mod assets;
 mod board;
 pub mod ci;
+mod comparison;
+pub mod deltas;
 mod evidence;
 pub mod format;
 mod health;
 mod html;
+mod judged;
 mod matrix;
 mod openapi;
 mod past;
@@ -40,7 +43,8 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use crate::clock::Clock;
 use crate::model::Suite;
 use crate::store::{Store, StoreError};
-pub use answers::{Change, Factor, Question};
+pub use answers::{Change, Factor, Medians, Question};
+pub use judged::own_words;
 use board::Board;
 use problem::Problem;
 pub use verdicts::{OwnComparisons, Verdicts};
@@ -90,10 +94,12 @@ pub fn router(state: State) -> Router {
     Router::new()
         .route("/", get(html::overview))
         .route("/deployments/{name}", get(html::deployment))
+        .route("/deployments/{name}/compare/{request}", get(html::comparison))
         .route("/assets/{name}", get(assets::asset))
         .route("/api/v1/overview", get(api::overview))
         .route("/api/v1/deployments", get(api::deployments))
         .route("/api/v1/deployments/{name}/requests", get(api::requests))
+        .route("/api/v1/deployments/{name}/compare/{request}", get(comparison::serve))
         .route("/api/v1/verdicts", get(verdicts::verdicts))
         .route("/api/v1/failures", get(api::failures))
         .route("/api/v1/outbox", get(api::outbox))

@@ -19,6 +19,7 @@ use super::{App, api};
         api::overview,
         api::deployments,
         api::requests,
+        super::comparison::serve,
         super::verdicts::verdicts,
         api::failures,
         api::outbox,

@@ -35,6 +35,8 @@ pub struct Column {
     pub version: String,
     /// With several deployments a median is the median of theirs.
     pub deployments: Vec<String>,
+    /// They are no longer probed.
+    pub retired: bool,
 }
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -89,6 +91,7 @@ impl RequestTable {
                 environment: (*environment).to_owned(),
                 version: group[0].row.version.to_string(),
                 deployments: group.iter().map(|d| d.row.name.clone()).collect(),
+                retired: group.iter().all(|d| d.row.retired.is_some()),
             })
             .collect();
         let rows = rows.into_iter().map(|(request, mut cells)| {

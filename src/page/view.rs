@@ -8,11 +8,14 @@ use utoipa::ToSchema;
 use super::answers::{Change, Factor, Question, largest_factor, largest_rise, questions};
 use super::board::{FAILURES_MAX, Reading};
 use super::ci::{DeployHistory, LoadHistory, TestHistory, UnderWay, under_way};
+use super::deltas::DeltaTable;
 use super::format::{Count, Time};
 use super::health::Health;
+use super::judged;
 use super::matrix::{Matrix, OutcomeName, detail};
 use super::requests::RequestTable;
 use super::standing::is_broken;
+use super::verdicts::OwnComparisons;
 use crate::model::{ErrorType, Outcome, TraceId};
 use crate::store::{DeploymentRow, FailureRow};
 
@@ -29,9 +32,11 @@ pub struct Overview {
     pub questions: Vec<Question>,
     /// The number behind the third question.
     pub slow_database: Option<Factor>,
-    /// An indication for the fourth question; no verdict.
+    /// An indication for the fourth question where there is no verdict yet.
     pub unpaired_rise: Option<Change>,
     pub matrix: Matrix,
+    /// The latest version of each environment against the one before it, by its verdicts.
+    pub deltas: Vec<DeltaTable>,
     /// The requests of the latest version of each environment.
     pub requests: RequestTable,
     /// What CI found, of the last 14 days.
@@ -47,6 +52,8 @@ pub struct Overview {
     /// How many samples that did not pass were read, if there may be more; else null.
     pub failures_cut: Option<Count>,
     pub health: Health,
+    /// How far the verdicts can be trusted.
+    pub own_comparisons: OwnComparisons,
 }
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -104,19 +111,22 @@ impl Overview {
     pub fn new(reading: &Reading) -> Self {
         let ranked = |rank| reading.fleet.iter().filter(move |d| d.rank == rank);
         let latest = RequestTable::new(ranked(0), reading.samples_max);
-        let previous = RequestTable::new(ranked(1), reading.samples_max);
+        let previous = RequestTable::new(ranked(1).chain(&reading.gone), reading.samples_max);
         let matrix = Matrix::new(reading);
-        let factor = largest_factor(&latest);
-        let rise = largest_rise(&latest, &previous);
+        let deltas = DeltaTable::all(&latest_versions(reading), &reading.verdicts.verdicts);
+        let factor = judged::largest_factor(&deltas).or_else(|| largest_factor(&latest));
+        let is_judged = deltas.iter().any(|table| !table.tally.judged().is_zero());
+        let rise = largest_rise(&latest, &previous).filter(|_| !is_judged);
         let (at, history) = (Time(reading.at), &*reading.history);
         Overview {
             at,
             title: reading.title.clone(),
             status: status(reading, &matrix),
-            questions: questions(&latest, &previous, factor.as_ref(), rise.as_ref(), history, at),
+            questions: questions(&latest, &previous, factor.as_ref(), rise.as_ref(), &deltas, history, at),
             slow_database: factor,
             unpaired_rise: rise,
             matrix,
+            deltas,
             requests: latest,
             tests: TestHistory::new(&history.suites),
             deploys: DeployHistory::new(&history.deploys),
@@ -126,8 +136,19 @@ impl Overview {
             failures_cut: (reading.failures.len() >= FAILURES_MAX as usize)
                 .then(|| reading.failures.len().into()),
             health: reading.health.clone(),
+            own_comparisons: reading.verdicts.own,
         }
     }
+}
+
+/// The latest version of each environment, by its name.
+fn latest_versions(reading: &Reading) -> Vec<(String, String)> {
+    let latest = reading.fleet.iter().filter(|d| d.rank == 0);
+    let mut versions: Vec<(String, String)> =
+        latest.map(|d| (d.row.environment.clone(), d.row.version.to_string())).collect();
+    versions.sort();
+    versions.dedup();
+    versions
 }
 
 fn status(reading: &Reading, matrix: &Matrix) -> Status {

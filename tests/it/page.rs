@@ -11,11 +11,12 @@ use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
 use crate::page_fleet::{Fleet, Told, deployment, usual};
+use crate::page_judged;
 use crate::page_past;
 use crate::rig::Home;
 
-struct Served {
-    fleet: Fleet,
+pub struct Served {
+    pub fleet: Fleet,
     notices: tokio::sync::watch::Sender<Vec<String>>,
     client: Client,
     address: SocketAddr,
@@ -37,7 +38,7 @@ impl Answer {
     }
 }
 
-async fn serve(fleet: Fleet) -> Served {
+pub async fn serve(fleet: Fleet) -> Served {
     serve_as("staging", fleet).await
 }
 
@@ -52,11 +53,11 @@ async fn serve_as(title: &str, fleet: Fleet) -> Served {
 }
 
 impl Served {
-    fn url(&self, path: &str) -> String {
+    pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub async fn get(&self, path: &str) -> Answer {
         send(self.client.get(self.url(path))).await
     }
 
@@ -66,7 +67,7 @@ impl Served {
     }
 
     /// Past the time that a reading is shared.
-    fn wait(&self) {
+    pub fn wait(&self) {
         self.fleet.clock.advance(Duration::from_secs(60));
     }
 }
@@ -78,10 +79,10 @@ pub async fn send(request: RequestBuilder) -> Answer {
 }
 
 /// What a person reads of a page: the texts of `<main>` and the header, a line for each block.
-fn words(html: &str) -> String {
+pub fn words(html: &str) -> String {
     assert_balanced(html);
     let body = html.split_once("hidden></p>").unwrap().1;
-    let blocks = regex::Regex::new(r"</(p|h1|h2|li|tr|div|section|caption|summary)>").unwrap();
+    let blocks = regex::Regex::new(r"</(p|h1|h2|h3|li|tr|dd|div|section|caption|summary)>").unwrap();
     let cells = regex::Regex::new(r"</t[hd]>").unwrap();
     let tags = regex::Regex::new(r"<[^>]*>").unwrap();
     let spaces = regex::Regex::new(r"[ \t]+").unwrap();
@@ -114,7 +115,7 @@ fn assert_balanced(html: &str) {
 }
 
 /// Folders differ from run to run, and so do times that were measured here.
-fn steady() -> insta::Settings {
+pub fn steady() -> insta::Settings {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path("snapshots");
     settings.add_filter(r"/\S*page\.db", "[store]");
@@ -126,10 +127,11 @@ fn steady() -> insta::Settings {
     settings
 }
 
-/// A fleet of which CI told much.
-async fn with_a_past() -> Fleet {
+/// A fleet of which CI told much, and whose versions were compared.
+pub async fn with_a_past() -> Fleet {
     let fleet = Fleet::filled().await;
     page_past::told(&fleet).await;
+    page_judged::judged(&fleet).await;
     fleet
 }
 
@@ -184,6 +186,9 @@ async fn the_api_keeps_its_shape() {
         suite["slowest"].as_array_mut().unwrap().truncate(1);
     }
     overview["deploys"]["deployments"].as_array_mut().unwrap().truncate(2);
+    for table in overview["deltas"].as_array_mut().unwrap() {
+        table["rows"].as_array_mut().unwrap().truncate(1);
+    }
     let outbox = served.get("/api/v1/outbox").await.json();
     let mut requests = served.get("/api/v1/deployments/cachet-3.x-sqlite/requests").await.json();
     requests["deployment"]["rounds"] = Value::Null;
@@ -213,6 +218,7 @@ async fn the_openapi_document_matches_what_is_served() {
         paths.into_iter().filter(|path| !path.starts_with("/api/v1/events")).collect();
     let expected = [
         "/api/v1/deployments",
+        "/api/v1/deployments/{name}/compare/{request}",
         "/api/v1/deployments/{name}/requests",
         "/api/v1/failures",
         "/api/v1/outbox",
@@ -230,13 +236,16 @@ async fn the_openapi_document_matches_what_is_served() {
             continue;
         }
         for (method, operation) in methods.as_object().unwrap() {
-            let good = path.replace("{name}", "cachet-2.3-mariadb");
+            let filled =
+                |name: &str| path.replace("{name}", name).replace("{request}", "components");
+            let good = filled("cachet-3.x-mariadb");
             let mut answers = match method.as_str() {
                 "get" => vec![served.get(&good).await],
                 _ => vec![served.post(&good, r#"{"all": true}"#).await, served.post(&good, "[]").await],
             };
             if good != *path {
-                answers.push(served.get(&path.replace("{name}", "nobody")).await);
+                answers.push(served.get(&filled("cachet-2.3-mariadb")).await);
+                answers.push(served.get(&filled("nobody")).await);
             }
             assert_eq!(answers[0].status, StatusCode::OK, "{path}");
             for answer in answers {

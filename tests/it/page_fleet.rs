@@ -1,10 +1,11 @@
 //! A fleet with a past, in a real store: what the page's tests show. Nothing in it is drawn by lot,
 //! so every run shows the same.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cachetscope::clock::{Clock, Timestamp};
+use cachetscope::compare::Seen;
 use cachetscope::config;
 use cachetscope::model::{
     Attempt, Deployment, ErrorType, Flavour, Floors, Method, Outcome, Phases, Redirects, Request, Round,
@@ -15,7 +16,7 @@ use cachetscope::page;
 use cachetscope::store::{Change, DeploymentRow, Entry, Facts, Increment, Lane, Location, Refused, Store};
 use tokio::sync::watch;
 
-const SUITE: &str = "cachet";
+pub const SUITE: &str = "cachet";
 const PERIOD: Duration = Duration::from_secs(30);
 pub const REQUESTS: [&str; 8] =
     ["component", "components", "groups", "incidents", "metrics", "ping", "schedules", "status"];
@@ -27,6 +28,8 @@ pub struct Fleet {
     pub clock: Clock,
     pub deployments: Vec<Arc<Deployment>>,
     requests: Vec<Arc<Request>>,
+    /// Every round, for comparisons of versions.
+    pub seen: Mutex<Vec<Seen>>,
     _dir: tempfile::TempDir,
 }
 
@@ -80,7 +83,7 @@ impl Fleet {
         let clock = Clock::manual(Timestamp(1_787_493_978_000_000_000));
         let store = Store::open(&Location::File(dir.path().join("page.db")), &clock).await.unwrap();
         let requests = REQUESTS.map(|name| Arc::new(request(name))).to_vec();
-        Fleet { store, clock, deployments: Vec::new(), requests, _dir: dir }
+        Fleet { store, clock, deployments: Vec::new(), requests, seen: Mutex::default(), _dir: dir }
     }
 
     /// Three versions on three databases after half an hour of rounds. One is degraded, one has
@@ -114,7 +117,8 @@ impl Fleet {
             let id = RoundId::new("test", SUITE, scheduled);
             let round =
                 Arc::new(Round { id, suite: SUITE.into(), scheduled, started: scheduled, extra: false });
-            let runs = self.deployments.iter().map(|d| self.run(&round, d, back, &how)).collect();
+            let runs: Vec<Run> = self.deployments.iter().map(|d| self.run(&round, d, back, &how)).collect();
+            self.seen.lock().unwrap().extend(Seen::of(&runs));
             self.store.commit(Facts { runs, ..Facts::default() }).await.unwrap();
         }
     }

@@ -19,6 +19,8 @@ mod outage;
 mod page;
 #[path = "../it/page_fleet.rs"]
 mod page_fleet;
+#[path = "../it/page_judged.rs"]
+mod page_judged;
 #[path = "../it/page_past.rs"]
 mod page_past;
 mod stack;

@@ -21,9 +21,13 @@ use cachetscope::store::Lane;
 use tokio::sync::watch;
 
 use crate::page_fleet::{Fleet, Told, deployment, usual};
+use crate::page_judged;
 use crate::page_past;
 
 const PHONE_PX: u32 = 390;
+/// The evidence of a verdict, and of a request that nothing precedes.
+const COMPARED: &str = "/deployments/cachet-3.x-mariadb/compare/components";
+const UNCOMPARED: &str = "/deployments/cachet-2.3-sqlite/compare/ping";
 
 /// What Chromium saw: the document after its scripts ran, and what it wrote on the console.
 struct Seen {
@@ -96,6 +100,7 @@ async fn unlucky() -> Fleet {
         "connection to http://127.0.0.1:4318/v1/traces refused (os error 111)",
     );
     fleet.refuse("field resource_spans[0].scope_spans[0].spans[3].trace_id must be 16 bytes long").await;
+    page_judged::crowded(&fleet).await;
     fleet
 }
 
@@ -103,6 +108,7 @@ async fn unlucky() -> Fleet {
 async fn the_browser_has_no_complaint() {
     let fleet = Fleet::filled().await;
     page_past::told(&fleet).await;
+    page_judged::judged(&fleet).await;
     let (router, _notices) = fleet.router("staging");
     // What the browser says of a page that breaks the policy: so a complaint would be seen.
     let broken = async || ([(CONTENT_SECURITY_POLICY, "default-src 'none'")], Html("<p style='color:red'>x"));
@@ -114,7 +120,7 @@ async fn the_browser_has_no_complaint() {
         control.console
     );
 
-    for path in ["/", "/deployments/cachet-2.4-postgresql", "/deployments/cachet-2.3-mariadb?request=ping"] {
+    for path in ["/", "/deployments/cachet-2.4-postgresql", "/deployments/cachet-2.3-mariadb?request=ping", COMPARED, UNCOMPARED] {
         let seen = look(&format!("{url}{path}"), 12).await;
         assert_eq!(seen.console, [""; 0], "{path}");
         assert!(
@@ -238,7 +244,7 @@ async fn nothing_scrolls_sideways_on_a_phone() {
     let fleet = unlucky().await;
     let (router, _notices) = fleet.router("staging");
     let url = serve(framed(router, MEASURE)).await;
-    for path in ["/", "/deployments/cachet-2.3-mariadb", "/deployments/nobody"] {
+    for path in ["/", "/deployments/cachet-2.3-mariadb", "/deployments/nobody", COMPARED, UNCOMPARED] {
         let seen = look(&format!("{url}/framed?path={path}"), 3).await;
         assert_eq!(told_by(&seen).trim(), "scrolls 0 px; too wide:", "{path}");
     }
@@ -248,6 +254,7 @@ async fn nothing_scrolls_sideways_on_a_phone() {
 async fn it_is_worth_looking_at() {
     let fleet = Fleet::filled().await;
     page_past::told(&fleet).await;
+    page_judged::judged(&fleet).await;
     let (router, _notices) = fleet.router("staging");
     let url = serve(framed(router, "")).await;
     let dark = "--blink-settings=preferredColorScheme=0";
@@ -256,4 +263,8 @@ async fn it_is_worth_looking_at() {
     screenshot(&format!("{url}/framed?path=/"), "page-phone.png", "390,8000", &[]).await;
     let evidence = format!("{url}/deployments/cachet-2.4-postgresql");
     screenshot(&evidence, "page-deployment.png", "1220,1700", &[]).await;
+    let compared = format!("{url}{COMPARED}");
+    screenshot(&compared, "page-compared.png", "1220,2000", &[]).await;
+    screenshot(&compared, "page-compared-dark.png", "1220,2000", &[dark]).await;
+    screenshot(&format!("{url}/framed?path={COMPARED}"), "page-compared-phone.png", "390,8000", &[]).await;
 }

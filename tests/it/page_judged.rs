@@ -1,0 +1,118 @@
+//! What comparisons of the fleet's versions came to: by the ladder that the daemon uses, over the rounds
+//! that the fleet has; and made-up ones for what such a fleet does not come to.
+
+use std::time::Duration;
+
+use cachetscope::compare::{Ladder, Member, Standing};
+use cachetscope::model::Flavour;
+use cachetscope::otlp::names;
+use cachetscope::store::{Facts, Increment, VerdictsRow};
+use cachetscope::verdict::{CellRules, Disturbance, Measure, Rule, Settings, Verdict};
+
+use crate::page_fleet::{Fleet, REQUESTS, SUITE};
+
+pub async fn judged(fleet: &Fleet) -> Vec<Standing> {
+    let now = fleet.clock.now();
+    let members = fleet.deployments.iter().map(|d| Member {
+        build: d.key(),
+        name: d.name.clone(),
+        version: d.version.clone(),
+        db: d.db,
+        environment: d.environment.clone(),
+        since: now.minus(Duration::from_secs(3_600)),
+        requests: REQUESTS.map(|name| (name.to_owned(), CellRules::default())).to_vec(),
+        control: Some("ping".into()),
+    });
+    let mut ladder = Ladder::new(SUITE, Settings::default(), members.collect(), Vec::new(), now);
+    let rounds = fleet.seen.lock().unwrap().clone();
+    for seen in rounds {
+        ladder.take(&seen, None, seen.scheduled);
+    }
+    let standings = ladder.standings(now);
+    store(fleet, &standings).await;
+    standings
+}
+
+pub async fn store(fleet: &Fleet, standings: &[Standing]) {
+    let row = VerdictsRow {
+        suite: SUITE.into(),
+        at: fleet.clock.now(),
+        state: "[]".into(),
+        standings: serde_json::to_string(standings).unwrap(),
+    };
+    fleet.store.commit(Facts { verdicts: vec![row], ..Facts::default() }).await.unwrap();
+}
+
+/// So many comparisons of deployments with themselves are over.
+pub async fn own(fleet: &Fleet, comparisons: u64, wrong: u64) {
+    let count = |metric, count| Increment {
+        metric,
+        attributes: format!(r#"[["{}","{SUITE}"]]"#, names::SUITE),
+        deployment: None,
+        started: fleet.clock.now(),
+        count,
+        sum: 0.0,
+        bucket: None,
+        exemplar: None,
+    };
+    let increments =
+        vec![count(names::AA_COMPARISONS.name, comparisons), count(names::AA_FALSE_VERDICTS.name, wrong)];
+    fleet.store.commit(Facts { increments, ..Facts::default() }).await.unwrap();
+}
+
+/// The same numbers with another verdict.
+pub fn with(standing: &Standing, verdict: Verdict, rule: Rule) -> Standing {
+    let mut standing = Standing { verdict, rule, measure: Measure::Latency, ..standing.clone() };
+    if verdict == Verdict::NoBaseline {
+        (standing.against, standing.latency, standing.errors) = (None, None, None);
+    }
+    if let Some(judgement) = &mut standing.latency {
+        (judgement.verdict, judgement.rule) = (verdict, rule);
+        judgement.rounds_needed = match verdict {
+            Verdict::Insufficient => 12,
+            Verdict::Inconclusive => 40,
+            _ => 0,
+        };
+        judgement.disturbance = (verdict == Verdict::Invalid).then_some(Disturbance::HostPressure);
+    }
+    standing
+}
+
+/// All the words, one after the other down the requests of the latest version on MariaDB.
+pub async fn every_word(fleet: &Fleet) {
+    let mut standings = judged(fleet).await;
+    let words = [
+        (Verdict::Unchanged, Rule::InsideRatioFloor),
+        (Verdict::Regressed, Rule::Confirmed),
+        (Verdict::Improved, Rule::Confirmed),
+        (Verdict::Inconclusive, Rule::Undecided),
+        (Verdict::Inconclusive, Rule::Confirming),
+        (Verdict::Insufficient, Rule::TooFewPairs),
+        (Verdict::NoBaseline, Rule::NoBaseline),
+        (Verdict::Invalid, Rule::Disturbed),
+    ];
+    let latest = standings.iter_mut().filter(|s| s.version.starts_with('3') && s.db == Flavour::Mariadb);
+    latest.zip(words).for_each(|(standing, (verdict, rule))| *standing = with(standing, verdict, rule));
+    if let Some(failing) = standings.iter_mut().find(|s| s.version.starts_with('3') && s.db == Flavour::Sqlite) {
+        (failing.verdict, failing.measure, failing.rule) = (Verdict::Regressed, Measure::Errors, Rule::Confirmed);
+    }
+    store(fleet, &standings).await;
+}
+
+/// Thirty requests on five databases, and names that somebody had to type.
+pub async fn crowded(fleet: &Fleet) {
+    let mut standings = judged(fleet).await;
+    let latest: Vec<Standing> = standings.iter().filter(|s| s.version.starts_with('3')).cloned().collect();
+    for db in [Flavour::Mysql, Flavour::SqlServer] {
+        let name = format!("cachet-3.x-{db}");
+        let on = |s: &Standing| Standing { db, deployment: name.clone(), ..s.clone() };
+        standings.extend(latest.iter().filter(|s| s.db == Flavour::Sqlite).map(on));
+    }
+    let shown: Vec<Standing> = standings.iter().filter(|s| s.version.starts_with('3')).cloned().collect();
+    for n in 0..22 {
+        let request = format!("component-{n}-with-a-name-that-{}", "goes-on-".repeat(n % 4));
+        let like = shown.iter().filter(|s| s.request == REQUESTS[n % REQUESTS.len()]);
+        standings.extend(like.map(|s| Standing { request: request.clone(), ..s.clone() }));
+    }
+    store(fleet, &standings).await;
+}
