@@ -82,13 +82,20 @@ impl Docker {
     pub async fn wait(&mut self) {
         let next = Instant::now() + self.settings.refresh;
         if let Some(events) = &mut self.events {
-            match tokio::time::timeout_at(next, events.chunk()).await {
-                Ok(Ok(Some(_))) => {
-                    tokio::time::sleep(GATHER).await;
-                    return;
+            let mut until = next;
+            let mut heard = false;
+            // All that come together are one look: a host of CI starts containers by the dozen.
+            loop {
+                match tokio::time::timeout_at(until, events.chunk()).await {
+                    Ok(Ok(Some(_))) if heard => {}
+                    Ok(Ok(Some(_))) => (heard, until) = (true, Instant::now() + GATHER),
+                    Ok(_) => break,
+                    Err(_) => return,
                 }
-                Ok(_) => self.events = None,
-                Err(_) => return,
+            }
+            self.events = None;
+            if heard {
+                return;
             }
         }
         tokio::time::sleep_until(next).await;

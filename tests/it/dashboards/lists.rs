@@ -43,7 +43,7 @@ pub fn of_rules(known: &Known, file: &rules::File) -> Vec<String> {
     problems
 }
 
-/// The list of empty panels names panels there are, each once and with a reason.
+/// The list of empty panels names panels and queries there are, each once and with a reason.
 pub fn of_empty(list: &[empty::Entry], dashboards: &[(String, Dashboard)]) -> Vec<String> {
     let mut problems = Vec::new();
     let mut seen = BTreeSet::new();
@@ -55,8 +55,13 @@ pub fn of_empty(list: &[empty::Entry], dashboards: &[(String, Dashboard)]) -> Ve
         if panel.is_none() {
             problems.push(format!("there is no panel `{title}` on `{uid}`"));
         }
-        if !seen.insert((uid, title)) {
+        if !seen.insert((uid, title, &entry.query)) {
             problems.push(format!("the panel `{title}` on `{uid}` is there twice"));
+        }
+        if let (Some(panel), Some(id)) = (panel, &entry.query)
+            && !panel.targets.iter().any(|target| target.ref_id() == id.as_str())
+        {
+            problems.push(format!("the panel `{title}` on `{uid}` has no query {id}"));
         }
         if entry.because.trim().is_empty() {
             problems.push(format!("the panel `{title}` on `{uid}` has no reason"));

@@ -20,6 +20,9 @@ const NOT_IN_THE_DEMO: &[&str] = &[
     "cachetscope_discover_targets",
     "cachetscope_discover_failures_total",
 ];
+/// What a daemon has to measure for longer than this test waits: comparisons of deployments with themselves.
+const LATER: &[&str] =
+    &["cachetscope:aa_false_verdicts:ratio_low", "cachetscope:aa_false_verdicts:ratio_high"];
 /// Series that exist only after a first failure.
 const ONLY_IN_TROUBLE: &[&str] = &["otelcol_exporter_send_failed", "otelcol_exporter_enqueue_failed"];
 
@@ -195,8 +198,9 @@ async fn rules_without_data(stack: &Stack, grafana: &Grafana) -> Vec<String> {
     let mut queries = 0;
     for rule in &rules {
         let selectors = promql::selectors(&promql::parse(&rule.expr).unwrap());
-        let of_promised = selectors.iter().any(|selector| empty.contains(&selector.name));
         if let Some(record) = &rule.record {
+            let of_promised = LATER.contains(&record.as_str())
+                || selectors.iter().any(|selector| empty.contains(&selector.name));
             queries += 1;
             let found = stack.prometheus.query(record, None).await.unwrap();
             match (found.is_empty(), of_promised) {

@@ -89,6 +89,16 @@ pub enum Target {
     Loki(LokiTarget),
 }
 
+impl Target {
+    pub fn ref_id(&self) -> &str {
+        match self {
+            Target::Prometheus(target) => &target.ref_id,
+            Target::Tempo(target) => &target.ref_id,
+            Target::Loki(target) => &target.ref_id,
+        }
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct PrometheusTarget {
