@@ -5,6 +5,7 @@ use cachetscope::model::{CiResult, Counts, Event, Tests};
 use serde_json::Value;
 
 use crate::page_fleet::Fleet;
+use crate::page_judged;
 use crate::page_past;
 use crate::rig::Home;
 
@@ -69,6 +70,62 @@ async fn one_question_is_answered_by_itself() {
     let names: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(names, ["at", "title", "questions", "deploys"]);
     assert_eq!(json["questions"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn versions_and_databases_are_told_with_their_certainty() {
+    let (fleet, daemon) = served().await;
+    page_judged::judged(&fleet).await;
+    page_judged::own(&fleet, 12, 0).await;
+    let home = Home::new();
+    let ask =
+        ["report", "--daemon", &daemon, "--question", "databases", "--question", "versions", "--output"];
+    let text = home.run(ask.iter().chain(&["text"])).await.expect(0).stdout;
+    let markdown = home.run(ask.iter().chain(&["markdown"])).await.expect(0).stdout;
+    let explain = ["report", "--daemon", &daemon, "--explain", "components", "mariadb", "--output"];
+    let why = home.run(explain.iter().chain(&["text"])).await.expect(0).stdout;
+    let why_markdown = home.run(explain.iter().chain(&["markdown"])).await.expect(0).stdout;
+    snapshots().bind(|| {
+        insta::assert_snapshot!("report_verdicts_text", text);
+        insta::assert_snapshot!("report_verdicts_markdown", markdown);
+        insta::assert_snapshot!("report_explain_text", why);
+        insta::assert_snapshot!("report_explain_markdown", why_markdown);
+    });
+    let json = home.run(explain.iter().chain(&["json"])).await.expect(0).stdout;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert!(json.as_array().unwrap().iter().all(|standing| standing["request"] == "components"));
+    assert!(json[0]["latency"]["assessment"]["p"].is_number());
+
+    let unknown =
+        home.run(["report", "--daemon", &daemon, "--explain", "componets", "mariadb"]).await.expect(2);
+    assert!(unknown.stderr.contains("no verdict is known on `componets` on `mariadb`"), "{}", unknown.stderr);
+    assert!(unknown.stderr.contains("components, groups, incidents"), "{}", unknown.stderr);
+}
+
+#[tokio::test]
+async fn two_versions_or_a_window_can_be_chosen() {
+    let (fleet, daemon) = served().await;
+    let home = Home::new();
+    let latest = "3.0.0-dev.202608221030";
+    let ask = ["report", "--daemon", &daemon, "--between", "2.4.1", latest];
+    let text = home.run(ask).await.expect(0).stdout;
+    assert!(text.contains("Also components on mariadb (+16 %)"), "{text}");
+    assert!(!text.contains("Tests") && text.contains("67 pairs"), "{text}");
+    // The other way around it is faster.
+    let back = home.run(["report", "--daemon", &daemon, "--between", latest, "2.4.1"]).await.expect(0).stdout;
+    assert!(back.contains("▼ improved") && !back.contains("▲"), "{back}");
+    let window = home.run(["report", "--daemon", &daemon, "--window", "15m", "--question", "versions"]).await;
+    let window = window.expect(0).stdout;
+    assert!(window.contains("nothing is decided yet") && !window.contains("67 pairs"), "{window}");
+    let none = home.run(["report", "--daemon", &daemon, "--between", "1.0.0", latest]).await.expect(0).stdout;
+    assert!(none.contains("No stored round visited both."), "{none}");
+
+    let file = fleet.store.location().to_string();
+    fleet.store.close().await;
+    let ask = ["report", "--offline", "--database", &file, "--between", "2.4.1", latest];
+    let offline = home.run(ask).await.expect(0).stdout;
+    let verdicts = |text: &str| text.lines().filter(|line| line.contains('▲')).map(str::to_owned).count();
+    assert_eq!(verdicts(&offline), verdicts(&text), "{offline}");
 }
 
 #[tokio::test]

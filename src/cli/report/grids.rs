@@ -1,6 +1,6 @@
 //! What stands below an answer: tables without a look of their own, which text and Markdown draw.
 
-use super::{Answers, Topic};
+use super::{Answers, Topic, versions};
 use crate::page::ci::{Deployed, FailingCase, LoadRun, TestRun, near, short_id};
 use crate::page::format::Time;
 
@@ -35,20 +35,20 @@ pub struct Grid {
     pub more: Option<String>,
 }
 
-fn plain(text: impl ToString) -> Cell {
+pub fn plain(text: impl ToString) -> Cell {
     toned(text, Tone::Plain)
 }
 
-fn quiet(text: impl ToString) -> Cell {
+pub fn quiet(text: impl ToString) -> Cell {
     toned(text, Tone::Quiet)
 }
 
-fn code(text: impl ToString) -> Cell {
+pub fn code(text: impl ToString) -> Cell {
     Cell { code: true, ..plain(text) }
 }
 
 /// Control characters, which a terminal would obey, are not passed on.
-fn toned(text: impl ToString, tone: Tone) -> Cell {
+pub fn toned(text: impl ToString, tone: Tone) -> Cell {
     Cell { text: tame(&text.to_string()), tone, code: false }
 }
 
@@ -64,7 +64,8 @@ pub fn grids(answers: &Answers, topic: Topic) -> Vec<Grid> {
     let grids = match topic {
         Topic::Tests => vec![suites(answers), cases(answers), slower(answers), under_way(answers)],
         Topic::Deploys => vec![deploys(answers)],
-        Topic::Databases | Topic::Versions => vec![],
+        Topic::Databases => vec![versions::factors(answers)],
+        Topic::Versions => vec![versions::deltas(answers)],
         Topic::Loads => vec![loads(answers), remarks(answers)],
     };
     grids.into_iter().filter(|grid| !grid.rows.is_empty()).collect()

@@ -1,25 +1,27 @@
 //! `report`: the five questions as a running daemon answers them, or from its store.
 //!
-//! What is said is made by the page, so both say the same. Of questions three and four it says what
-//! the page's cards do.
+//! What is said is made by the page, so both say the same. Questions three and four can also be asked of
+//! two versions that somebody chooses, or of a window of time; then the stored rounds are judged anew.
 
+mod explain;
 mod grids;
 mod markdown;
+mod source;
 mod text;
+mod versions;
 
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use super::{Global, block_on, exit};
-use crate::clock::Clock;
 use crate::config::Env;
 use crate::page::ci::{DeployHistory, LoadHistory, TestHistory, UnderWay};
+use crate::page::deltas::DeltaTable;
 use crate::page::format::Time;
-use crate::page::{Change, Factor, Question};
-use crate::store::{Location, Store};
+use crate::page::{Change, Factor, OwnComparisons, Question};
+use source::{Source, Unanswered};
 
 #[derive(Debug, Args)]
 pub(super) struct Report {
@@ -38,6 +40,15 @@ pub(super) struct Report {
     /// Only this question (repeatable)
     #[arg(long = "question", value_name = "QUESTION")]
     questions: Vec<Topic>,
+    /// Compare these two versions, by the rounds that visited both, instead of the latest with the one before
+    #[arg(long, num_args = 2, value_names = ["EARLIER", "LATER"])]
+    between: Option<Vec<String>>,
+    /// Judge by the rounds within this time, such as `6h`, instead of all since the later deployment
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    window: Option<Duration>,
+    /// Every number that the verdict on a request on a database used, instead of the questions
+    #[arg(long, num_args = 2, value_names = ["REQUEST", "DATABASE"], conflicts_with = "questions")]
+    explain: Option<Vec<String>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -74,6 +85,8 @@ struct Answers {
     questions: Vec<Question>,
     slow_database: Option<Factor>,
     unpaired_rise: Option<Change>,
+    deltas: Vec<DeltaTable>,
+    own_comparisons: OwnComparisons,
     tests: TestHistory,
     deploys: DeployHistory,
     loads: LoadHistory,
@@ -82,23 +95,52 @@ struct Answers {
 
 impl Report {
     pub fn run(self, global: &Global, env: &Env) -> anyhow::Result<u8> {
+        let color = global.colored(env, &std::io::stdout());
         block_on(async {
-            let answers = if self.offline {
-                look(&global.location(env)?).await?
-            } else {
-                match self.ask().await? {
-                    Ok(answers) => answers,
-                    Err(code) => return Ok(code),
-                }
+            let source = match self.offline {
+                true => Source::store(global, env).await?,
+                false => Source::Daemon { url: self.daemon.clone(), timeout: self.timeout },
             };
-            let topics = self.topics();
-            super::print(&match self.output {
-                Format::Text => text::render(&answers, &topics, global.colored(env, &std::io::stdout())),
-                Format::Markdown => markdown::render(&answers, &topics),
-                Format::Json => json(&answers, &topics)?,
-            })?;
-            Ok(exit::OK)
+            let said = self.say(&source, color).await;
+            source.close().await;
+            match said {
+                Ok(text) => super::print(&text).map(|()| exit::OK),
+                Err(error) => match error.downcast::<Unanswered>() {
+                    Ok(Unanswered { words, code }) => {
+                        eprintln!("{words}");
+                        Ok(code)
+                    }
+                    Err(error) => Err(error),
+                },
+            }
         })
+    }
+
+    async fn say(&self, source: &Source, color: bool) -> anyhow::Result<String> {
+        if let Some([request, db]) = self.explain.as_deref() {
+            let standings = source.standings(self.between.as_deref(), self.window).await?;
+            let found = explain::find(&standings, request, db)?;
+            return match self.output {
+                Format::Text => Ok(explain::text(&found, color)),
+                Format::Markdown => Ok(explain::markdown(&found)),
+                Format::Json => Ok(format!("{:#}\n", serde_json::to_value(found)?)),
+            };
+        }
+        let mut answers = source.answers().await?;
+        let mut topics = self.topics();
+        if self.between.is_some() || self.window.is_some() {
+            let standings = source.standings(self.between.as_deref(), self.window).await?;
+            versions::choose(&mut answers, &standings, self.between.as_deref());
+            // Of the others nothing was chosen.
+            if self.questions.is_empty() {
+                topics.retain(|topic| matches!(topic, Topic::Databases | Topic::Versions));
+            }
+        }
+        match self.output {
+            Format::Text => Ok(text::render(&answers, &topics, color)),
+            Format::Markdown => Ok(markdown::render(&answers, &topics)),
+            Format::Json => json(&answers, &topics),
+        }
     }
 
     /// Those that were asked for, in their order; all where none was.
@@ -106,49 +148,6 @@ impl Report {
         let asked = |topic: &Topic| self.questions.is_empty() || self.questions.contains(topic);
         Topic::value_variants().iter().copied().filter(asked).collect()
     }
-
-    /// Through a running daemon; the exit code where it does not answer.
-    async fn ask(&self) -> anyhow::Result<Result<Answers, u8>> {
-        let url = self.daemon.join("/api/v1/overview?fresh=true").context("--daemon")?;
-        let client = super::http_client(&url)?;
-        let asked = async {
-            let answer = client.get(url.clone()).timeout(self.timeout).send().await?;
-            anyhow::Ok((answer.status(), answer.text().await?))
-        };
-        let (status, text) = match asked.await {
-            Ok(answer) => answer,
-            Err(error) => {
-                eprintln!(
-                    "{url} did not answer: {error:#}\n`cachetscope serve` starts a daemon, `cachetscope demo` one \
-                     for a look; --daemon names another one, and --offline reads the store of one that is stopped"
-                );
-                return Ok(Err(exit::UNREACHABLE));
-            }
-        };
-        if !status.is_success() {
-            eprintln!("{url} answered {status}: {}", text.trim());
-            return Ok(Err(exit::FAILED));
-        }
-        let answers = serde_json::from_str(&text)
-            .with_context(|| format!("{url} did not answer as a cachetscope of this version does"))?;
-        Ok(Ok(answers))
-    }
-}
-
-/// From the store itself, by way of what the daemon would answer.
-async fn look(location: &Location) -> anyhow::Result<Answers> {
-    if let Location::File(path) = location {
-        anyhow::ensure!(
-            path.exists(),
-            "there is no store at {location}; name one with --state-dir or --database"
-        );
-    }
-    let clock = Clock::system();
-    let hint = "a running daemon holds its store: leave --offline out to ask it";
-    let store = Store::open(location, &clock).await.context(hint)?;
-    let overview = crate::page::overview(store.clone(), clock, String::new()).await;
-    store.close().await;
-    Ok(serde_json::from_value(serde_json::to_value(&*overview?)?)?)
 }
 
 fn json(answers: &Answers, topics: &[Topic]) -> anyhow::Result<String> {
@@ -159,7 +158,7 @@ fn json(answers: &Answers, topics: &[Topic]) -> anyhow::Result<String> {
         (Topic::Tests, &["tests", "under_way"]),
         (Topic::Deploys, &["deploys"]),
         (Topic::Databases, &["slow_database"]),
-        (Topic::Versions, &["unpaired_rise"]),
+        (Topic::Versions, &["unpaired_rise", "deltas", "own_comparisons"]),
         (Topic::Loads, &["loads"]),
     ];
     for (_, names) in sections.iter().filter(|(topic, _)| !topics.contains(topic)) {
