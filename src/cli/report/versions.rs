@@ -17,13 +17,11 @@ const FACTOR_MIN: f64 = 1.1;
 /// Puts chosen comparisons in the place of those of the latest versions.
 pub fn choose(answers: &mut Answers, standings: &[Standing], between: Option<&[String]>) {
     let mut versions: Vec<(String, String)> = Vec::new();
-    let latest = |standing: &Standing| {
-        let mut tables = answers.deltas.iter();
-        tables.any(|table| table.environment == standing.environment && table.version == standing.version)
-    };
-    for standing in standings.iter().filter(|standing| between.is_some() || latest(standing)) {
+    for standing in standings {
         let version = (standing.environment.clone(), standing.version.clone());
-        if !versions.contains(&version) {
+        // They come newest version first, as the store lists deployments.
+        let is_first = || versions.iter().all(|(environment, _)| *environment != standing.environment);
+        if !versions.contains(&version) && (between.is_some() || is_first()) {
             versions.push(version);
         }
     }
