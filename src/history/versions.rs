@@ -79,13 +79,15 @@ impl Chosen {
             });
             standings.extend(judged.await.unwrap_or_default());
         }
-        if let Some((later, _)) = &self.versions {
-            // The earlier ones are there to be compared with, and what no round asked of both is not there.
-            standings.retain(|standing| {
-                let pairs = |j: &Option<Judgement>| j.is_some_and(|j| j.assessment.pairs > 0);
-                standing.version == later.to_string() && (pairs(&standing.latency) || pairs(&standing.errors))
-            });
-        }
+        standings.retain(|standing| {
+            // The earlier ones are there to be compared with.
+            let is_later =
+                self.versions.as_ref().is_none_or(|(later, _)| standing.version == later.to_string());
+            // What no round asked of both is not there.
+            let pairs = |j: &Option<Judgement>| j.is_some_and(|j| j.assessment.pairs > 0);
+            let no_baseline = self.versions.is_none() && standing.against.is_none();
+            is_later && (no_baseline || pairs(&standing.latency) || pairs(&standing.errors))
+        });
         Ok(standings)
     }
 }

@@ -117,7 +117,7 @@ async fn two_versions_or_a_window_can_be_chosen() {
     assert!(back.contains("▼ improved") && !back.contains("▲"), "{back}");
     let window = home.run(["report", "--daemon", &daemon, "--window", "15m", "--question", "versions"]).await;
     let window = window.expect(0).stdout;
-    assert!(window.contains("nothing is decided yet") && !window.contains("67 pairs"), "{window}");
+    assert!(window.contains("no regression confirmed") && !window.contains("67 pairs"), "{window}");
     let none = home.run(["report", "--daemon", &daemon, "--between", "1.0.0", latest]).await.expect(0).stdout;
     assert!(none.contains("No stored round visited both."), "{none}");
 
