@@ -125,8 +125,7 @@ async fn two_versions_or_a_window_can_be_chosen() {
     fleet.store.close().await;
     let ask = ["report", "--offline", "--database", &file, "--between", "2.4.1", latest];
     let offline = home.run(ask).await.expect(0).stdout;
-    let verdicts = |text: &str| text.lines().filter(|line| line.contains('▲')).map(str::to_owned).count();
-    assert_eq!(verdicts(&offline), verdicts(&text), "{offline}");
+    assert!(offline.contains("No stored round visited both."), "those of months ago say nothing: {offline}");
 }
 
 #[tokio::test]
