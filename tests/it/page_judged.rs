@@ -93,8 +93,11 @@ pub async fn every_word(fleet: &Fleet) {
     ];
     let latest = standings.iter_mut().filter(|s| s.version.starts_with('3') && s.db == Flavour::Mariadb);
     latest.zip(words).for_each(|(standing, (verdict, rule))| *standing = with(standing, verdict, rule));
-    if let Some(failing) = standings.iter_mut().find(|s| s.version.starts_with('3') && s.db == Flavour::Sqlite) {
-        (failing.verdict, failing.measure, failing.rule) = (Verdict::Regressed, Measure::Errors, Rule::Confirmed);
+    if let Some(failing) =
+        standings.iter_mut().find(|s| s.version.starts_with('3') && s.db == Flavour::Sqlite)
+    {
+        (failing.verdict, failing.measure, failing.rule) =
+            (Verdict::Regressed, Measure::Errors, Rule::Confirmed);
     }
     store(fleet, &standings).await;
 }

@@ -89,10 +89,17 @@ async fn what_was_not_judged_says_why() {
     let mut fleet = Fleet::filled().await;
     let standings = judged(&fleet).await;
     let hostile = "\"><script>alert(1)</script>/{{7*7}}";
-    let mut told: Vec<Standing> = standings
-        .iter()
-        .map(|s| if s.request == "ping" { Standing { request: hostile.into(), ..s.clone() } } else { s.clone() })
-        .collect();
+    let mut told: Vec<Standing> =
+        standings
+            .iter()
+            .map(|s| {
+                if s.request == "ping" {
+                    Standing { request: hostile.into(), ..s.clone() }
+                } else {
+                    s.clone()
+                }
+            })
+            .collect();
     if let Some(s) = told.iter_mut().find(|s| s.deployment == "cachet-3.x-sqlite" && s.request == "status") {
         *s = with(s, Verdict::Insufficient, Rule::TooFewPairs);
     }
@@ -104,7 +111,9 @@ async fn what_was_not_judged_says_why() {
 
     let none = words(&served.get("/deployments/cachet-2.3-sqlite/compare/status").await.body);
     assert!(none.contains("– no baseline"), "{none}");
-    assert!(none.contains("No earlier version lives on sqlite in staging, so there is nothing to pair it with."));
+    assert!(
+        none.contains("No earlier version lives on sqlite in staging, so there is nothing to pair it with.")
+    );
     assert!(none.contains("There is nothing to pair it with."), "{none}");
     let few = words(&served.get("/deployments/cachet-3.x-sqlite/compare/status").await.body);
     assert!(few.contains("… insufficient\n12 rounds missing, 67 pairs so far"), "{few}");
@@ -114,7 +123,11 @@ async fn what_was_not_judged_says_why() {
     let path = format!("/deployments/cachet-3.x-sqlite/compare/{escaped}");
     let empty = served.get(&path).await;
     assert_eq!(empty.status, StatusCode::OK);
-    assert!(!empty.body.contains("<script>") && empty.body.contains("&#60;script&#62;alert(1)"), "{}", empty.body);
+    assert!(
+        !empty.body.contains("<script>") && empty.body.contains("&#60;script&#62;alert(1)"),
+        "{}",
+        empty.body
+    );
     let text = words(&empty.body);
     for words in ["No sample of it is kept.", "No pair is kept.", "No sample is kept that was paired."] {
         assert!(text.contains(words), "{words} in {text}");
@@ -130,7 +143,8 @@ async fn what_was_not_judged_says_why() {
         }
     }
     let other_suite = format!("{COMPARED}?suite=other");
-    let answer = crate::page::send(reqwest::Client::new().get(served.url(&other_suite)).header(ACCEPT, "text/html"));
+    let answer =
+        crate::page::send(reqwest::Client::new().get(served.url(&other_suite)).header(ACCEPT, "text/html"));
     let answer = answer.await;
     assert_eq!(answer.status, StatusCode::NOT_FOUND);
     assert!(words(&answer.body).contains("no comparison of `components` on `cachet-3.x-mariadb` is known"));

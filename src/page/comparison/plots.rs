@@ -111,7 +111,13 @@ impl fmt::Display for Rounds<'_> {
             }
             last = y;
             let class = if percent == 0.0 { "zero" } else { "grid" };
-            let sign = if percent > 0.0 { "+" } else if percent < 0.0 { "−" } else { "" };
+            let sign = if percent > 0.0 {
+                "+"
+            } else if percent < 0.0 {
+                "−"
+            } else {
+                ""
+            };
             write!(
                 f,
                 "<path class=\"{class}\" d=\"M{LEFT} {y:.1}H{WIDTH}\"/>\

@@ -70,7 +70,8 @@ impl<'a> Spread<'a> {
     fn ticks(&self) -> (f64, Vec<f64>) {
         let rough = (self.high - self.low) / TICKS;
         let power = 10_f64.powf(rough.log10().floor());
-        let step = [1.0, 2.0, 5.0, 10.0].map(|s| s * power).into_iter().find(|s| *s >= rough).unwrap_or(rough);
+        let step =
+            [1.0, 2.0, 5.0, 10.0].map(|s| s * power).into_iter().find(|s| *s >= rough).unwrap_or(rough);
         let first = (self.low / step).ceil();
         let ticks = (0..20).map(|i| (first + f64::from(i)) * step);
         (step, ticks.take_while(|tick| *tick <= self.high).collect())

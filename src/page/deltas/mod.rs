@@ -240,7 +240,11 @@ impl Worst {
 
     /// `2 of 15 regressed`, `all 15 unchanged`, `no baseline`.
     pub fn words(&self) -> String {
-        let word = if self.requests.0 == 1 { label(self.verdict, self.measure, self.rule) } else { word(self.verdict) };
+        let word = if self.requests.0 == 1 {
+            label(self.verdict, self.measure, self.rule)
+        } else {
+            word(self.verdict)
+        };
         match self.verdict {
             Verdict::NoBaseline => word.to_owned(),
             _ if self.requests == self.of => format!("all {} {word}", self.of),
