@@ -9,20 +9,11 @@ use cachetscope::otlp::names::{ALL_ATTRIBUTES, ALL_METRICS, Kind};
 /// Metrics that are promised and not sent yet, with unit and kind; dashboards may be made from them already,
 /// if `grafana/empty.yaml` says so.
 pub const PROMISED: &[(&str, &str, Kind)] = &[
-    ("cachetscope.verdict", "", Kind::Gauge),
-    ("cachetscope.request.delta.ratio", "", Kind::Gauge),
-    ("cachetscope.request.delta.seconds", "s", Kind::Gauge),
-    ("cachetscope.request.delta.confidence.low", "", Kind::Gauge),
-    ("cachetscope.request.delta.confidence.high", "", Kind::Gauge),
-    ("cachetscope.db.interaction.ratio", "", Kind::Gauge),
     ("cachetscope.load.throughput.delta.low", "", Kind::Gauge),
     ("cachetscope.load.throughput.delta.high", "", Kind::Gauge),
     ("cachetscope.load.latency.delta.low", "", Kind::Gauge),
     ("cachetscope.load.latency.delta.high", "", Kind::Gauge),
-    ("cachetscope.aa.comparisons", "{comparison}", Kind::Counter),
-    ("cachetscope.aa.false_verdicts", "{comparison}", Kind::Counter),
 ];
-const PROMISED_ATTRIBUTES: &[&str] = &["cachetscope.verdict.value"];
 
 /// Metrics of the collector and of Prometheus itself.
 const FOREIGN: &[&str] = &["otelcol_", "prometheus_", "process_", "go_", "scrape_"];
@@ -61,7 +52,7 @@ pub fn promised_series() -> impl Iterator<Item = String> {
 
 /// Every label that a series of ours can have.
 pub fn labels() -> BTreeSet<String> {
-    let attributes = ALL_ATTRIBUTES.iter().chain(PROMISED_ATTRIBUTES).map(|name| label(name));
+    let attributes = ALL_ATTRIBUTES.iter().map(|name| label(name));
     attributes.chain(PLAIN_LABELS.iter().chain(FOREIGN_LABELS).map(|&name| name.to_owned())).collect()
 }
 
