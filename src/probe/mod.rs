@@ -12,4 +12,4 @@ mod visit;
 pub use pace::{interval, load};
 pub use round::{Prober, Progress};
 pub use timetable::{Tick, Timetable};
-pub use visit::answers;
+pub use visit::{NOTHING_THERE, answers};
