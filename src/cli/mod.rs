@@ -91,9 +91,11 @@ enum Command {
     Serve(serve::Serve),
     /// Everything in one process with stand-in deployments, for a look
     Demo(demo::Demo),
-    /// One round now; the exit code says how it went
+    /// One round now, or as many as it takes to compare with another version; the exit code says how it went
+    #[command(after_help = ONE_SHOT_HELP)]
     Probe(probe::Probe),
     /// Two running deployments beside each other, until it is clear which requests differ
+    #[command(after_help = ONE_SHOT_HELP)]
     Compare(compare::Compare),
     /// The five questions and what is known of them, as text, Markdown or JSON
     Report(report::Report),
@@ -117,6 +119,11 @@ enum Command {
     /// Print the manual page
     Man,
 }
+
+const ONE_SHOT_HELP: &str = "\
+Exit codes: 0 all well; 1 a check failed; 2 usage or configuration; 3 a deployment was unreachable; 4 a \
+regression was confirmed (with --gate); 5 the gate could not decide (with --gate=strict), or was stopped; \
+6 telemetry could be neither delivered nor kept. When several apply: the first of 2, 3, 1, 4, 5, 6.";
 
 const RUN_HELP: &str = "\
 The exit code is the command's own, 128+n if signal n ended it, 124 when it was ended for a \

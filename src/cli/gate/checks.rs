@@ -53,6 +53,11 @@ impl Check {
         self.failed + self.unreachable + self.degraded + self.withheld > 0
     }
 
+    /// Whether nothing else was wrong with it.
+    pub fn is_only_withheld(&self) -> bool {
+        self.failed + self.unreachable + self.degraded == 0
+    }
+
     /// Median of the times in seconds.
     pub fn median(&self) -> Option<f64> {
         let mut times: Vec<f32> = self.times.iter().copied().collect();

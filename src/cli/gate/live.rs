@@ -127,8 +127,7 @@ impl Live {
             }
             cells.push(Drawn::new(verdict::ratio(standing).unwrap_or_default()));
             if whiskers {
-                let ratio = standing.latency.and_then(|judgement| judgement.assessment.ratio);
-                cells.push(Drawn::new(verdict::whisker(ratio)));
+                cells.push(Drawn::new(verdict::whisker(verdict::told_ratio(standing))));
             }
             let needed = standing.judgement().map_or(0, |judgement| judgement.rounds_needed);
             let next = if needed > 0 { format!("next look in {needed}") } else { String::new() };

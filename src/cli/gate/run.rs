@@ -38,7 +38,9 @@ impl Command<'_> {
             let exit_code = one_shot.exit_code(code, &delivery);
             let report = Report { findings: &findings, gate, delivery: &delivery, exit_code };
             let color = global.colored(env, &std::io::stdout());
-            super::super::print(&report.render(one_shot.output, color))?;
+            let stdout = console::Term::stdout();
+            let width = stdout.is_term().then(|| usize::from(stdout.size().1));
+            super::super::print(&report.render(one_shot.output, color, width))?;
             report.warning().iter().for_each(|words| eprintln!("{words}"));
             eprintln!("telemetry: {delivery}");
             telemetry.shut_down().await;

@@ -21,7 +21,7 @@ use crate::model::{Deployment, Outcome, Run, Sample};
 pub enum Format {
     /// For people.
     Table,
-    /// One document with every sample and its phases.
+    /// One document for programs: every sample with its phases, or every verdict with its numbers.
     Json,
     /// One test suite for each deployment, one test case for each request.
     Junit,

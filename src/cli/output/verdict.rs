@@ -50,21 +50,31 @@ pub fn shade(verdict: Verdict) -> Option<Color> {
     }
 }
 
-/// `1.52 (1.47 to 1.58)`: how many times the earlier one's time.
+/// `1.52 (1.47 to 1.58)`: how many times the earlier one's time. Not told where the verdict is of failures, or
+/// so many of them count as time-outs that it says nothing about time.
 pub fn ratio(standing: &Standing) -> Option<String> {
-    let ratio = standing.latency?.assessment.ratio?;
-    Some(format!("{:.2} ({:.2} to {:.2})", ratio.value, ratio.low, ratio.high))
+    let Interval { low, value, high } = told_ratio(standing)?;
+    Some(format!("{value:.2} ({low:.2} to {high:.2})"))
 }
 
-/// `+6.2 ms (+5.6 to +6.9)`, or in points of the failure rate where the verdict is of errors.
+pub fn told_ratio(standing: &Standing) -> Option<Interval> {
+    let assessment = standing.latency.filter(|_| standing.measure == Measure::Latency)?.assessment;
+    assessment.ratio.filter(|_| assessment.seconds.is_some())
+}
+
+/// `+6.2 ms (+5.6 to +6.9)`, or how often both failed where the verdict is of errors.
 pub fn difference(standing: &Standing) -> Option<String> {
     if standing.measure == Measure::Errors {
-        let Interval { low, value, high } = standing.errors?.assessment.failure_rise?.map(|rate| 1e2 * rate);
-        return Some(format!("{value:+.0} % failures ({low:+.0} to {high:+.0})"));
+        let pass_fail = standing.errors?.assessment.pass_fail;
+        let (later, earlier) = pass_fail.failures();
+        return Some(format!("failed {later} of {0}, before {earlier} of {0}", pass_fail.pairs()));
     }
     let seconds = standing.latency?.assessment.seconds?;
-    let Interval { low, value, high } = seconds.map(|s| 1e3 * s);
-    Some(format!("{value:+.1} ms ({low:+.1} to {high:+.1})"))
+    let told = |seconds: f64| match format!("{:+.1}", 1e3 * seconds).as_str() {
+        "-0.0" | "+0.0" => "0.0".to_owned(),
+        text => text.to_owned(),
+    };
+    Some(format!("{} ms ({} to {})", told(seconds.value), told(seconds.low), told(seconds.high)))
 }
 
 /// `p = 2e-11`, of the measure that the verdict is of.
@@ -92,12 +102,24 @@ pub fn why(standing: &Standing) -> String {
         Rule::Disturbed => "more than 20 % of its rounds could not be used".to_owned(),
         Rule::Confirming => format!("a difference waits to be confirmed by {needed} more pairs"),
         Rule::Undecided => {
-            format!("neither shown to differ nor to be the same; looked at again after {needed} more pairs")
+            format!("neither shown to differ nor to be the same; looked at again in {needed} pairs")
         }
         Rule::Confirmed => "confirmed on fresh pairs".to_owned(),
         Rule::InsideRatioFloor if standing.measure == Measure::Errors => "fails as often".to_owned(),
         Rule::InsideRatioFloor => format!("within {:.0} %", 1e2 * standing.floor_ratio),
         Rule::InsideDifferenceFloor => format!("within {} ms", 1e3 * standing.floor_seconds),
+    }
+}
+
+/// The same in few words.
+pub fn brief(standing: &Standing) -> String {
+    let needed = standing.judgement().map_or(0, |judgement| judgement.rounds_needed);
+    match standing.rule {
+        Rule::TooFewPairs => format!("{needed} more pairs needed"),
+        Rule::Disturbed => "too many rounds lost".to_owned(),
+        Rule::Confirming => format!("confirmed or not in {needed} pairs"),
+        Rule::Undecided => format!("next look in {needed} pairs"),
+        _ => why(standing),
     }
 }
 
@@ -136,7 +158,7 @@ mod tests {
                 whisker(None),
                 of(0.9, 1.0, 1.1),
                 of(0.99, 1.0, 1.01),
-                of(1.2, 1.25, 1.3),
+                of(1.15, 1.2, 1.3),
                 of(1.4, 1.6, 1.9),
                 of(0.1, 0.2, 3.0)
             ],
@@ -144,7 +166,7 @@ mod tests {
                 "          ┊          ",
                 "       ━━━●━━        ",
                 "          ●          ",
-                "          ┊   ━●     ",
+                "          ┊  ━●━━    ",
                 "          ┊       ━━▸",
                 "◂━━━━━━━━━━━━━━━━━━━▸",
             ]

@@ -9,7 +9,7 @@ use super::{Report, medians, went};
 use crate::cli::gate::{Cell, Check, Gate};
 use crate::cli::output::verdict;
 use crate::model::Deployment;
-use crate::verdict::Verdict;
+use crate::verdict::{Measure, Verdict};
 
 pub(super) fn render(report: &Report) -> String {
     let mut document = Document::new("cachetscope");
@@ -59,12 +59,9 @@ fn case(report: &Report, cell: &Cell, check: Option<&Check>) -> TestCase {
         status.set_message(message);
         status
     };
-    let checked = |check: &Check| format!("{}: {}", went(check), check.detail);
     let status = match (check, standing.verdict) {
-        (Some(check), _) if check.is_unreachable() => {
-            told(NonSuccessKind::Error, "unreachable", checked(check))
-        }
-        (Some(check), _) if check.is_failing() => told(NonSuccessKind::Failure, "check", checked(check)),
+        (Some(check), _) if check.is_unreachable() => told(NonSuccessKind::Error, "unreachable", went(check)),
+        (Some(check), _) if check.is_failing() => told(NonSuccessKind::Failure, "check", went(check)),
         (_, Verdict::Regressed) => told(NonSuccessKind::Failure, "regressed", numbers(cell)),
         (_, Verdict::NoBaseline) => skipped(verdict::why(standing)),
         _ if cell.is_clear() => TestCaseStatus::success(),
@@ -95,7 +92,7 @@ fn numbers(cell: &Cell) -> String {
         against,
         verdict::ratio(standing).map(|ratio| format!("{ratio} times its time")),
         verdict::difference(standing),
-        medians(cell).map(|medians| format!("medians {medians}")),
+        medians(cell).filter(|_| standing.measure == Measure::Latency).map(|told| format!("median {told}")),
         Some(format!("{} pairs", verdict::pairs(standing))),
         verdict::p(standing),
         Some(verdict::why(standing)),

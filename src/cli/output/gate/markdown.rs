@@ -1,7 +1,7 @@
 //! Markdown of a comparison, for a pull request's comment: the answer, what regressed and how surely, and
 //! everything else folded away. Whoever reads it has no documentation at hand.
 
-use super::{Report, medians, went};
+use super::{Remark, Report, medians, went};
 use crate::cli::gate::{Cell, FIRST_PAIRS, Gate, WARM_UP_ROUNDS, Whole};
 use crate::cli::output::{Delivery, escape, label, verdict};
 use crate::verdict::{Measure, Verdict};
@@ -11,7 +11,7 @@ pub(super) fn render(report: &Report) -> String {
     let mut out = format!("### {} cachetscope: {}\n\n", report.symbol(), escape(&report.headline()));
     let compared = findings.compared();
     if compared > 0 {
-        out.push_str(&format!("{}, {}.", report.counts(), report.effort()));
+        out.push_str(&format!("{}.", report.counts()));
         let early = report.early();
         if !early.is_empty() {
             out.push_str(&format!(" It ended early: {}.", escape(&early)));
@@ -38,9 +38,9 @@ pub(super) fn render(report: &Report) -> String {
     let told = [Verdict::Regressed, Verdict::Improved];
     let changed: Vec<&Cell> = told.iter().flat_map(|of| findings.of(*of)).collect();
     if !changed.is_empty() {
-        out.push_str("\n| | request | database | time, new to old | difference | how sure |\n");
+        out.push_str("\n| | request | database | time | difference | how sure |\n");
         out.push_str("| --- | --- | --- | --- | --- | --- |\n");
-        changed.iter().for_each(|cell| out.push_str(&changed_row(cell)));
+        changed.iter().for_each(|cell| out.push_str(&changed_row(report, cell)));
     }
     remarks(report, &mut out);
     if let Some(words) = undecided(report) {
@@ -61,19 +61,13 @@ pub(super) fn render(report: &Report) -> String {
     out
 }
 
-fn changed_row(cell: &Cell) -> String {
+fn changed_row(report: &Report, cell: &Cell) -> String {
     let standing = &cell.standing;
+    let latency = standing.measure == Measure::Latency;
     let ratio = verdict::ratio(standing).map(|ratio| format!("× {ratio}"));
-    let difference = [verdict::difference(standing), medians(cell).map(|m| format!("median {m}"))];
-    let elsewhere =
-        standing.across.interaction.filter(|other| other.ratio.low > 1.0 || other.ratio.high < 1.0);
-    let elsewhere = elsewhere.filter(|_| standing.measure == Measure::Latency).map(|other| {
-        let ratio = other.ratio;
-        format!(
-            "only here: × {:.2} ({:.2} to {:.2}) of the change elsewhere",
-            ratio.value, ratio.low, ratio.high
-        )
-    });
+    let medians = medians(cell).filter(|_| latency).map(|medians| format!("median {medians}"));
+    let difference = [verdict::difference(standing), medians];
+    let elsewhere = elsewhere(report, cell).filter(|_| latency);
     let sure = [
         Some(format!("{} pairs", verdict::pairs(standing))),
         verdict::p(standing),
@@ -93,10 +87,26 @@ fn changed_row(cell: &Cell) -> String {
     )
 }
 
+/// Of a regression, how it differs from what happened on the other databases.
+fn elsewhere(report: &Report, cell: &Cell) -> Option<String> {
+    let standing = &cell.standing;
+    let ratio = standing.across.interaction?.ratio;
+    if standing.verdict != Verdict::Regressed || ratio.low <= 1.0 {
+        return None;
+    }
+    let other = |other: &&Cell| {
+        other.standing.request == standing.request && other.standing.deployment != standing.deployment
+    };
+    let only = report.findings.of(Verdict::Regressed).find(other).is_none();
+    let words = if only { "only on" } else { "more on" };
+    let numbers = format!("× {:.2} ({:.2} to {:.2})", ratio.value, ratio.low, ratio.high);
+    Some(format!("{words} {}: {numbers} of what happened on the others", standing.db))
+}
+
 /// Checks that did not always hold.
 fn remarks(report: &Report, out: &mut String) {
     let mut heading = "\n";
-    for (deployment, judged, request, check) in report.remarks() {
+    for Remark { deployment, judged, requests, check } in report.remarks() {
         let mark = match (check.is_unreachable(), check.is_failing()) {
             (true, _) => "◆",
             (_, true) if judged => "✕",
@@ -107,11 +117,10 @@ fn remarks(report: &Report, out: &mut String) {
         out.push_str(heading);
         heading = "";
         out.push_str(&format!(
-            "- {mark} {} on **{}**{of} {}: {}{trace}\n",
-            code(request),
+            "- {mark} {} on **{}**{of} {}{trace}\n",
+            escape(&requests),
             escape(&deployment.name),
-            went(check),
-            escape(&check.detail)
+            escape(&went(check))
         ));
     }
 }
@@ -145,7 +154,7 @@ fn all(report: &Report, out: &mut String) {
     ));
     let (head, rule) = if several { ("deployment | ", " --- |") } else { ("", "") };
     out.push_str(&format!(
-        "| request | {head}verdict | time, new to old | difference | median | pairs | why |\n\
+        "| request | {head}verdict | time | difference | median | pairs | why |\n\
          | --- |{rule} --- | --- | --- | --- | ---: | --- |\n"
     ));
     for cell in findings.cells.iter().filter(|cell| cell.is_compared()) {
@@ -173,7 +182,7 @@ fn all(report: &Report, out: &mut String) {
     let (percent, ms) = floors.map_or((5.0, 1.0), |s| (1e2 * s.floor_ratio, 1e3 * s.floor_seconds));
     out.push_str(&format!(
         "\n</details>\n\n<details><summary>How this was judged</summary>\n\n\
-         Each round asks both versions the same request within moments of each other, in random order; the two times \
+         Each round asks both deployments the same request within moments of each other, in random order; the two times \
          are one pair. The first {WARM_UP_ROUNDS} rounds warm up and are not judged. In brackets are 95 % intervals.\n\n\
          - **regressed**, **improved**: a difference was found, was seen again on fresh pairs, is significant among all \
          {FIRST_PAIRS} or more pairs after correction for all comparisons, and is larger than {percent:.0} % and {ms:.0} \

@@ -9,7 +9,7 @@ use super::{Delivery, Format};
 use crate::cli::gate::{Cell, Check, Ended, Findings, Gate, Whole};
 use crate::cli::output::verdict;
 use crate::model::Deployment;
-use crate::verdict::Verdict;
+use crate::verdict::{Measure, Verdict};
 
 /// Everything that a comparison has to say.
 pub struct Report<'a> {
@@ -20,9 +20,10 @@ pub struct Report<'a> {
 }
 
 impl Report<'_> {
-    pub fn render(&self, format: Format, color: bool) -> String {
+    /// `width`: columns of the terminal that it is for.
+    pub fn render(&self, format: Format, color: bool, width: Option<usize>) -> String {
         match format {
-            Format::Table => table::render(self, color),
+            Format::Table => table::render(self, color, width),
             Format::Json => json::render(self),
             Format::Junit => junit::render(self),
             Format::Markdown => markdown::render(self),
@@ -45,18 +46,10 @@ impl Report<'_> {
         match findings.whole() {
             Whole::Regressed => {
                 let all: Vec<&Cell> = findings.of(Verdict::Regressed).collect();
-                let named = |cell: &&Cell| {
-                    let standing = &cell.standing;
-                    let how = match standing.measure {
-                        crate::verdict::Measure::Latency => "got slower",
-                        crate::verdict::Measure::Errors => "fails more often",
-                    };
-                    format!("{} {how} on {}", standing.request, standing.db)
-                };
-                match all.as_slice() {
-                    [one] => named(one),
-                    several => format!("{} regressed", plural(several.len(), "request")),
-                }
+                let named: Vec<String> = all.iter().take(NAMED_MAX).map(|cell| blamed(cell)).collect();
+                let more = all.len().saturating_sub(NAMED_MAX);
+                let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+                format!("{}{more}", named.join(", "))
             }
             Whole::Passed if findings.until_clear && findings.count(Verdict::Improved) > 0 => {
                 format!("nothing got slower, {} improved", findings.count(Verdict::Improved))
@@ -93,7 +86,8 @@ impl Report<'_> {
         self.gate.map(|_| format!("warning: {found}{because}"))
     }
 
-    /// `12 comparisons: 1 regressed, 11 unchanged`, worst first.
+    /// `12 comparisons in 63 rounds (3m 4s): 1 regressed, 11 unchanged`, worst first; without a comparison
+    /// only how much was done.
     fn counts(&self) -> String {
         let order = [
             Verdict::Regressed,
@@ -109,13 +103,13 @@ impl Report<'_> {
             (n > 0).then(|| format!("{n} {}", verdict::word(*of)))
         };
         let counts: Vec<String> = order.iter().filter_map(count).collect();
-        format!("{}: {}", plural(self.findings.compared(), "comparison"), counts.join(", "))
-    }
-
-    /// `63 rounds in 3m 4s`.
-    fn effort(&self) -> String {
-        let took = crate::cli::gate::rounded(self.findings.took);
-        format!("{} in {took}", plural(self.findings.rounds as usize, "round"))
+        let findings = self.findings;
+        let took = crate::cli::gate::rounded(findings.took);
+        let effort = format!("{} ({took})", plural(findings.rounds as usize, "round"));
+        match findings.compared() {
+            0 => effort,
+            n => format!("{} in {effort}: {}", plural(n, "comparison"), counts.join(", ")),
+        }
     }
 
     /// Each pair as the two deployments, and each judged one that has none.
@@ -132,12 +126,37 @@ impl Report<'_> {
         self.findings.pairing.judged > 1
     }
 
-    /// Requests that did not always pass: deployment, whether it is judged, request, how it went.
-    fn remarks(&self) -> impl Iterator<Item = (&Deployment, bool, &str, &Check)> {
+    /// Requests that did not always pass. Those that were only left out, as a whole round is where a target
+    /// allows no more, are told of together.
+    fn remarks(&self) -> Vec<Remark<'_>> {
         let pairing = &self.findings.pairing;
-        let remarkable = self.findings.checks.all().filter(|(.., check)| check.is_remarkable());
-        remarkable
-            .map(|(at, _, request, check)| (pairing.fleet[at].as_ref(), at < pairing.judged, request, check))
+        let mut remarks: Vec<(Vec<&str>, Remark<'_>)> = Vec::new();
+        for (at, _, request, check) in self.findings.checks.all().filter(|(.., check)| check.is_remarkable())
+        {
+            let deployment = pairing.fleet[at].as_ref();
+            let alike = remarks.iter_mut().find(|(_, other)| {
+                let same = other.deployment.name == deployment.name && other.check.withheld == check.withheld;
+                same && other.check.is_only_withheld() && check.is_only_withheld()
+            });
+            match alike {
+                Some((names, _)) => names.push(request),
+                None => {
+                    let judged = at < pairing.judged;
+                    remarks
+                        .push((vec![request], Remark { deployment, judged, requests: String::new(), check }));
+                }
+            }
+        }
+        let named = |(names, remark): (Vec<&str>, Remark<'_>)| {
+            let requests = match names.len() {
+                ..=NAMED_MAX => names.join(", "),
+                n => format!("{n} requests"),
+            };
+            Remark { requests, ..remark }
+        };
+        let mut remarks: Vec<Remark<'_>> = remarks.into_iter().map(named).collect();
+        remarks.sort_by_key(|remark| !(remark.check.is_unreachable() || remark.check.is_failing()));
+        remarks
     }
 
     /// New requests of a deployment that is compared: those that its baseline is not asked.
@@ -155,20 +174,44 @@ impl Report<'_> {
     }
 }
 
-/// `failed in 5 of 63`, `not asked 3 times`, by what weighs most.
+/// Something about the checks that a person should look at.
+struct Remark<'a> {
+    deployment: &'a Deployment,
+    judged: bool,
+    /// The request, or how many there are to which the same happened.
+    requests: String,
+    check: &'a Check,
+}
+
+/// Names in one headline or remark at most.
+const NAMED_MAX: usize = 3;
+
+/// `components got slower on mariadb (× 1.51)`.
+fn blamed(cell: &Cell) -> String {
+    let standing = &cell.standing;
+    let (request, db) = (&standing.request, standing.db);
+    match (standing.measure, verdict::told_ratio(standing)) {
+        (Measure::Errors, _) => format!("{request} fails more often on {db}"),
+        (Measure::Latency, Some(ratio)) => format!("{request} got slower on {db} (× {:.2})", ratio.value),
+        (Measure::Latency, None) => format!("{request} got slower on {db}"),
+    }
+}
+
+/// `failed in 5 of 63 rounds: expected …`, by what weighs most.
 fn went(check: &Check) -> String {
-    let of = |n: u64, what: &str| format!("{what} in {n} of {}", check.asked);
+    let count = |n: u64, noun: &str| plural(usize::try_from(n).unwrap_or(usize::MAX), noun);
+    let of =
+        |n: u64, what: &str| format!("{what} in {n} of {}: {}", count(check.asked, "round"), check.detail);
     if check.unreachable > 0 {
         of(check.unreachable, "unreachable")
     } else if check.failed > 0 {
         of(check.failed, "failed")
     } else if check.degraded > 0 {
         of(check.degraded, "degraded")
+    } else if check.asked > 0 {
+        format!("left out in {}, {} asked", count(check.withheld, "round"), check.asked)
     } else {
-        format!(
-            "not asked, or rate limited, {}",
-            plural(usize::try_from(check.withheld).unwrap_or(0), "time")
-        )
+        format!("never asked: {}", check.detail)
     }
 }
 
@@ -181,3 +224,6 @@ fn medians(cell: &Cell) -> Option<String> {
 fn plural(n: usize, noun: &str) -> String {
     if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
 }
+
+#[cfg(test)]
+mod tests;
