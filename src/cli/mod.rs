@@ -5,9 +5,12 @@
 
 mod check;
 mod ci;
+mod compare;
 mod demo;
+mod gate;
 mod manager;
 mod misc;
+mod one_shot;
 mod outbox;
 mod output;
 mod probe;
@@ -30,12 +33,14 @@ use crate::http;
 use crate::store::{Location, Store, StoreError};
 
 /// Exit codes of the one-shots (ARCHITECTURE.md, "Exit codes"). When several apply, the first of
-/// usage, unreachable, failed, undelivered.
+/// usage, unreachable, failed, regressed, undecided, undelivered.
 pub(crate) mod exit {
     pub const OK: u8 = 0;
     pub const FAILED: u8 = 1;
     pub const USAGE: u8 = 2;
     pub const UNREACHABLE: u8 = 3;
+    pub const REGRESSED: u8 = 4;
+    pub const UNDECIDED: u8 = 5;
     pub const UNDELIVERED: u8 = 6;
     /// Of `run`, whose other codes are those of the command that it wraps.
     pub const RUN_USAGE: u8 = 125;
@@ -86,8 +91,12 @@ enum Command {
     Serve(serve::Serve),
     /// Everything in one process with stand-in deployments, for a look
     Demo(demo::Demo),
-    /// One round now; the exit code says how it went
+    /// One round now, or as many as it takes to compare with another version; the exit code says how it went
+    #[command(after_help = ONE_SHOT_HELP)]
     Probe(probe::Probe),
+    /// Two running deployments beside each other, until it is clear which requests differ
+    #[command(after_help = ONE_SHOT_HELP)]
+    Compare(compare::Compare),
     /// The five questions and what is known of them, as text, Markdown or JSON
     Report(report::Report),
     /// Wrap a command of CI: it is timed, watched and reported, and exits as it exits
@@ -110,6 +119,11 @@ enum Command {
     /// Print the manual page
     Man,
 }
+
+const ONE_SHOT_HELP: &str = "\
+Exit codes: 0 all well; 1 a check failed; 2 usage or configuration; 3 a deployment was unreachable; 4 a \
+regression was confirmed (with --gate); 5 the gate could not decide (with --gate=strict), or was stopped; \
+6 telemetry could be neither delivered nor kept. When several apply: the first of 2, 3, 1, 4, 5, 6.";
 
 const RUN_HELP: &str = "\
 The exit code is the command's own, 128+n if signal n ended it, 124 when it was ended for a \
@@ -167,6 +181,7 @@ fn run(cli: Cli, env: Env) -> anyhow::Result<u8> {
         Command::Serve(command) => command.run(&global, env),
         Command::Demo(command) => command.run(&global, env),
         Command::Probe(command) => command.run(&global, env),
+        Command::Compare(command) => command.run(&global, env),
         Command::Report(command) => command.run(&global, &env),
         Command::Run(command) => Ok(command.run(&global, &env)),
         Command::Record(command) => command.run(&global, &env),

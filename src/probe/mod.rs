@@ -14,4 +14,4 @@ pub use host::watch_host;
 pub use pace::{interval, load};
 pub use round::{Prober, Progress};
 pub use timetable::{Tick, Timetable};
-pub use visit::answers;
+pub use visit::{NOTHING_THERE, answers};

@@ -2,10 +2,12 @@
 //!
 //! All four say the same; stdout gets the result, stderr the words around it.
 
+pub(super) mod gate;
 mod json;
 mod junit;
 mod markdown;
 mod table;
+pub(super) mod verdict;
 
 pub(super) use markdown::escape;
 
@@ -19,7 +21,7 @@ use crate::model::{Deployment, Outcome, Run, Sample};
 pub enum Format {
     /// For people.
     Table,
-    /// One document with every sample and its phases.
+    /// One document for programs: every sample with its phases, or every verdict with its numbers.
     Json,
     /// One test suite for each deployment, one test case for each request.
     Junit,
