@@ -192,7 +192,8 @@ fn slow_database(latest: &RequestTable, factor: Option<&Factor>) -> Question {
         format!("Indicative: medians of {} and {} samples, no interval yet.", m.samples, m.fastest_samples);
     let (answer, note) = if f.factor >= FACTOR_MIN {
         let (now, least) = (m.median_ns, m.fastest_median_ns);
-        let note = format!("{:.1}× the fastest, {}: {now} against {least}. {indicative}", f.factor, f.fastest_db);
+        let note =
+            format!("{:.1}× the fastest, {}: {now} against {least}. {indicative}", f.factor, f.fastest_db);
         (format!("{} on {}", f.request, f.db), note)
     } else {
         let note = format!("The largest factor is {:.2}×, {} on {}. {indicative}", f.factor, f.request, f.db);

@@ -220,8 +220,7 @@ fn gone_before<'a>(fleet: &[Probed], known: &'a [DeploymentRow]) -> Vec<&'a Depl
         if fleet.iter().any(|d| lives(&d)) {
             continue;
         }
-        let below =
-            known.iter().filter(|d| d.retired.is_some() && beside(d, row) && d.version < row.version);
+        let below = known.iter().filter(|d| d.retired.is_some() && beside(d, row) && d.version < row.version);
         let newest = below.max_by(|a, b| a.version.cmp(&b.version).then(a.retired.cmp(&b.retired)));
         found.extend(newest.filter(|n| found.iter().all(|f| f.key != n.key)));
     }

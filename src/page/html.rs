@@ -177,9 +177,7 @@ pub async fn comparison(
 ) -> Response {
     let suite = query.ok().and_then(|Query(query)| query.suite);
     match Comparison::read(&app.store, &name, &request, suite.as_deref(), app.clock.now()).await {
-        Ok(view) => {
-            render(StatusCode::OK, &ComparisonPage { hash: &HASH, view: &view, phases: Phase::ALL })
-        }
+        Ok(view) => render(StatusCode::OK, &ComparisonPage { hash: &HASH, view: &view, phases: Phase::ALL }),
         Err(error) => problem(error, &headers),
     }
 }

@@ -98,11 +98,10 @@ pub fn slower(tables: &[DeltaTable], now: Time) -> Option<Question> {
         return None;
     }
     let mut regressed: Vec<Found<'_>> = all.iter().copied().filter(|f| f.delta.is_regressed()).collect();
-    // Failures before times, the largest first.
-    let size = |f: &Found<'_>| f.delta.failure_rise.or(f.delta.ratio).map_or(0.0, |range| range.value);
-    regressed.sort_by(|a, b| {
-        (b.delta.measure).cmp(&a.delta.measure).then_with(|| size(b).total_cmp(&size(a)))
-    });
+    // Failures before times; first what is at least the largest, so that a wide interval is no headline.
+    let size = |f: &Found<'_>| f.delta.failure_rise.or(f.delta.ratio).map_or(0.0, |range| range.low);
+    regressed
+        .sort_by(|a, b| (b.delta.measure).cmp(&a.delta.measure).then_with(|| size(b).total_cmp(&size(a))));
     let question = SLOWER_THAN_BEFORE.to_owned();
     let evidence = Some(TABLES.to_owned());
     let Some((worst, others)) = regressed.split_first() else {
@@ -110,7 +109,14 @@ pub fn slower(tables: &[DeltaTable], now: Time) -> Option<Question> {
         let answered = decided > 0;
         let answer = if answered { "no regression confirmed" } else { "nothing is decided yet" };
         let note = calm(&all, &tally);
-        return Some(Question { question, answer: answer.into(), note, answered, attention: false, evidence });
+        return Some(Question {
+            question,
+            answer: answer.into(),
+            note,
+            answered,
+            attention: false,
+            evidence,
+        });
     };
     let mut note = format!("{}.", worst.certainty(now));
     if let Some(spread) = worst.spread() {
@@ -209,8 +215,7 @@ pub fn slow_database(f: &Factor, tables: &[DeltaTable]) -> Option<Question> {
         let answer = format!("{} on {}", f.request, f.db);
         (answer, format!("{:.1}× the fastest, {} ({sure}).", f.factor, f.fastest_db))
     } else {
-        let note =
-            format!("The largest factor is {:.2}× ({sure}): {} on {}.", f.factor, f.request, f.db);
+        let note = format!("The largest factor is {:.2}× ({sure}): {} on {}.", f.factor, f.request, f.db);
         ("none stands out".to_owned(), note)
     };
     if let Some(share) = f.share().filter(|_| stands_out) {
@@ -261,7 +266,10 @@ pub fn own_words(own: &super::OwnComparisons) -> String {
         0 => format!("lies below {}", percent(own.high)),
         _ => format!("lies between {} and {}", percent(own.low), percent(own.high)),
     };
-    format!("{wrong} of {} of a version with itself found a difference; the truth {truth} (95 %)", all.of("comparison"))
+    format!(
+        "{wrong} of {} of a version with itself found a difference; the truth {truth} (95 %)",
+        all.of("comparison")
+    )
 }
 
 #[cfg(test)]

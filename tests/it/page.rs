@@ -236,8 +236,7 @@ async fn the_openapi_document_matches_what_is_served() {
             continue;
         }
         for (method, operation) in methods.as_object().unwrap() {
-            let filled =
-                |name: &str| path.replace("{name}", name).replace("{request}", "components");
+            let filled = |name: &str| path.replace("{name}", name).replace("{request}", "components");
             let good = filled("cachet-3.x-mariadb");
             let mut answers = match method.as_str() {
                 "get" => vec![served.get(&good).await],

@@ -2,18 +2,78 @@
 
 use cachetscope::compare::Standing;
 use cachetscope::model::{Deployment, Flavour};
-use cachetscope::store::{Change, DeploymentRow};
-use cachetscope::verdict::{Rule, Verdict};
+use cachetscope::otlp::names;
+use cachetscope::store::{Change, DeploymentRow, Facts, Increment};
+use cachetscope::verdict::{Disturbance, Measure, Rule, Verdict};
 use reqwest::StatusCode;
 use reqwest::header::ACCEPT;
 use serde_json::{Value, json};
 
 use crate::page::{serve, steady, words};
-use crate::page_fleet::{Fleet, Told, deployment};
-use crate::page_judged::{crowded, every_word, judged, own, store, with};
+use crate::page_fleet::{Fleet, SUITE, Told, deployment};
+use crate::page_judged::{crowded, judged, store};
 use crate::rig::Home;
 
 const COMPARED: &str = "/deployments/cachet-3.x-mariadb/compare/components";
+
+/// So many comparisons of deployments with themselves are over.
+async fn own(fleet: &Fleet, comparisons: u64, wrong: u64) {
+    let count = |metric, count| Increment {
+        metric,
+        attributes: format!(r#"[["{}","{SUITE}"]]"#, names::SUITE),
+        deployment: None,
+        started: fleet.clock.now(),
+        count,
+        sum: 0.0,
+        bucket: None,
+        exemplar: None,
+    };
+    let increments =
+        vec![count(names::AA_COMPARISONS.name, comparisons), count(names::AA_FALSE_VERDICTS.name, wrong)];
+    fleet.store.commit(Facts { increments, ..Facts::default() }).await.unwrap();
+}
+
+/// The same numbers with another verdict.
+fn with(standing: &Standing, verdict: Verdict, rule: Rule) -> Standing {
+    let mut standing = Standing { verdict, rule, measure: Measure::Latency, ..standing.clone() };
+    if verdict == Verdict::NoBaseline {
+        (standing.against, standing.latency, standing.errors) = (None, None, None);
+    }
+    if let Some(judgement) = &mut standing.latency {
+        (judgement.verdict, judgement.rule) = (verdict, rule);
+        judgement.rounds_needed = match verdict {
+            Verdict::Insufficient => 12,
+            Verdict::Inconclusive => 40,
+            _ => 0,
+        };
+        judgement.disturbance = (verdict == Verdict::Invalid).then_some(Disturbance::HostPressure);
+    }
+    standing
+}
+
+/// All the words, one after the other down the requests of the latest version on MariaDB.
+async fn every_word(fleet: &Fleet) {
+    let mut standings = judged(fleet).await;
+    let words = [
+        (Verdict::Unchanged, Rule::InsideRatioFloor),
+        (Verdict::Regressed, Rule::Confirmed),
+        (Verdict::Improved, Rule::Confirmed),
+        (Verdict::Inconclusive, Rule::Undecided),
+        (Verdict::Inconclusive, Rule::Confirming),
+        (Verdict::Insufficient, Rule::TooFewPairs),
+        (Verdict::NoBaseline, Rule::NoBaseline),
+        (Verdict::Invalid, Rule::Disturbed),
+    ];
+    let latest = standings.iter_mut().filter(|s| s.version.starts_with('3') && s.db == Flavour::Mariadb);
+    latest.zip(words).for_each(|(standing, (verdict, rule))| *standing = with(standing, verdict, rule));
+    if let Some(failing) =
+        standings.iter_mut().find(|s| s.version.starts_with('3') && s.db == Flavour::Sqlite)
+    {
+        (failing.verdict, failing.measure, failing.rule) =
+            (Verdict::Regressed, Measure::Errors, Rule::Confirmed);
+    }
+    store(fleet, &standings).await;
+}
 
 /// What is told between two headings.
 fn section<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
@@ -89,10 +149,17 @@ async fn what_was_not_judged_says_why() {
     let mut fleet = Fleet::filled().await;
     let standings = judged(&fleet).await;
     let hostile = "\"><script>alert(1)</script>/{{7*7}}";
-    let mut told: Vec<Standing> = standings
-        .iter()
-        .map(|s| if s.request == "ping" { Standing { request: hostile.into(), ..s.clone() } } else { s.clone() })
-        .collect();
+    let mut told: Vec<Standing> =
+        standings
+            .iter()
+            .map(|s| {
+                if s.request == "ping" {
+                    Standing { request: hostile.into(), ..s.clone() }
+                } else {
+                    s.clone()
+                }
+            })
+            .collect();
     if let Some(s) = told.iter_mut().find(|s| s.deployment == "cachet-3.x-sqlite" && s.request == "status") {
         *s = with(s, Verdict::Insufficient, Rule::TooFewPairs);
     }
@@ -104,7 +171,9 @@ async fn what_was_not_judged_says_why() {
 
     let none = words(&served.get("/deployments/cachet-2.3-sqlite/compare/status").await.body);
     assert!(none.contains("– no baseline"), "{none}");
-    assert!(none.contains("No earlier version lives on sqlite in staging, so there is nothing to pair it with."));
+    assert!(
+        none.contains("No earlier version lives on sqlite in staging, so there is nothing to pair it with.")
+    );
     assert!(none.contains("There is nothing to pair it with."), "{none}");
     let few = words(&served.get("/deployments/cachet-3.x-sqlite/compare/status").await.body);
     assert!(few.contains("… insufficient\n12 rounds missing, 67 pairs so far"), "{few}");
@@ -114,7 +183,11 @@ async fn what_was_not_judged_says_why() {
     let path = format!("/deployments/cachet-3.x-sqlite/compare/{escaped}");
     let empty = served.get(&path).await;
     assert_eq!(empty.status, StatusCode::OK);
-    assert!(!empty.body.contains("<script>") && empty.body.contains("&#60;script&#62;alert(1)"), "{}", empty.body);
+    assert!(
+        !empty.body.contains("<script>") && empty.body.contains("&#60;script&#62;alert(1)"),
+        "{}",
+        empty.body
+    );
     let text = words(&empty.body);
     for words in ["No sample of it is kept.", "No pair is kept.", "No sample is kept that was paired."] {
         assert!(text.contains(words), "{words} in {text}");
@@ -130,7 +203,8 @@ async fn what_was_not_judged_says_why() {
         }
     }
     let other_suite = format!("{COMPARED}?suite=other");
-    let answer = crate::page::send(reqwest::Client::new().get(served.url(&other_suite)).header(ACCEPT, "text/html"));
+    let answer =
+        crate::page::send(reqwest::Client::new().get(served.url(&other_suite)).header(ACCEPT, "text/html"));
     let answer = answer.await;
     assert_eq!(answer.status, StatusCode::NOT_FOUND);
     assert!(words(&answer.body).contains("no comparison of `components` on `cachet-3.x-mariadb` is known"));

@@ -120,7 +120,13 @@ async fn the_browser_has_no_complaint() {
         control.console
     );
 
-    for path in ["/", "/deployments/cachet-2.4-postgresql", "/deployments/cachet-2.3-mariadb?request=ping", COMPARED, UNCOMPARED] {
+    for path in [
+        "/",
+        "/deployments/cachet-2.4-postgresql",
+        "/deployments/cachet-2.3-mariadb?request=ping",
+        COMPARED,
+        UNCOMPARED,
+    ] {
         let seen = look(&format!("{url}{path}"), 12).await;
         assert_eq!(seen.console, [""; 0], "{path}");
         assert!(

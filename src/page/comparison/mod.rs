@@ -125,9 +125,8 @@ impl Read {
 
     fn slowest(&self, rounds: &HashMap<RoundId, bool>, later: bool) -> Vec<Slow> {
         let judged = self.samples.iter().filter(|s| rounds.get(&s.round) == Some(&false));
-        let mut slowest: Vec<(u64, &SampleRow, Phases)> = judged
-            .filter_map(|s| s.phases.map(|phases| (phases.0.iter().sum(), s, phases)))
-            .collect();
+        let mut slowest: Vec<(u64, &SampleRow, Phases)> =
+            judged.filter_map(|s| s.phases.map(|phases| (phases.0.iter().sum(), s, phases))).collect();
         slowest.sort_by_key(|(total, ..)| std::cmp::Reverse(*total));
         let slow = slowest.into_iter().take(SLOWEST_MAX).map(|(total, sample, phases)| Slow {
             at: Time(sample.started),
@@ -180,7 +179,8 @@ impl Comparison {
             s.deployment == deployment && s.request == request && suite.is_none_or(|suite| s.suite == suite)
         };
         let standing = Verdicts::read(store).await?.verdicts.into_iter().find(is);
-        let Some(standing) = standing.filter(|s| row.retired.is_none() && s.version == row.version.to_string())
+        let Some(standing) =
+            standing.filter(|s| row.retired.is_none() && s.version == row.version.to_string())
         else {
             return Err(Problem::NotFound(format!(
                 "no comparison of `{request}` on `{deployment}` is known: the first round after a deployment \
@@ -226,7 +226,15 @@ impl Comparison {
                 (Side::new(deployment, version, times, failures), None)
             }
         };
-        Comparison { at: Time(at), why: words::why(&standing), later: own, earlier: before, pairs, slowest, standing }
+        Comparison {
+            at: Time(at),
+            why: words::why(&standing),
+            later: own,
+            earlier: before,
+            pairs,
+            slowest,
+            standing,
+        }
     }
 
     /// As the tables show it.

@@ -65,9 +65,10 @@ pub fn pairs(later: &[SampleRow], earlier: &[SampleRow], standing: &Standing) ->
         })
         .collect();
     pairs.sort_by_key(|pair| (pair.at, pair.round));
-    let judged = standing.latency.as_ref().map_or(0, |j| {
-        usize::try_from(j.assessment.pass_fail.pairs()).unwrap_or(usize::MAX)
-    });
+    let judged = standing
+        .latency
+        .as_ref()
+        .map_or(0, |j| usize::try_from(j.assessment.pass_fail.pairs()).unwrap_or(usize::MAX));
     let warm_up = match standing.warm_up_ratio {
         Some(_) => pairs.len().saturating_sub(judged).min(rules.warm_up_rounds as usize),
         None => 0,

@@ -17,10 +17,9 @@ pub fn why(standing: &Standing) -> String {
     let rounds = Count::from(judgement.rounds_needed).of("round");
     match standing.rule {
         Rule::NoBaseline => "The version before is not asked this.".to_owned(),
-        Rule::Disturbed => format!(
-            "Not judged: {}, which no version can be blamed for.",
-            disturbed(judgement.disturbance)
-        ),
+        Rule::Disturbed => {
+            format!("Not judged: {}, which no version can be blamed for.", disturbed(judgement.disturbance))
+        }
         Rule::TooFewPairs if a.rho > 0.0 && a.effective_pairs < EFFECTIVE_MIN => format!(
             "{} are worth {:.0} independent ones, since each depends on the one before (ρ {:.2}); {EFFECTIVE_MIN:.0} \
              are needed. About {rounds} more.",
@@ -57,9 +56,9 @@ pub fn why(standing: &Standing) -> String {
             a.seconds90.map(|s| format!(" ({})", seconds(s.into()))).unwrap_or_default(),
             floor(standing)
         ),
-        Rule::Undecided => format!(
-            "Neither shown to differ nor shown to be the same. The next look is in about {rounds}."
-        ),
+        Rule::Undecided => {
+            format!("Neither shown to differ nor shown to be the same. The next look is in about {rounds}.")
+        }
     }
 }
 
@@ -132,7 +131,9 @@ impl Numbers<'_> {
         };
         vec![
             row("verdict", "of this measure alone", &|j| verdict(j)),
-            row("change, 95 %", "estimate and interval (Hodges–Lehmann; of failures, Newcombe)", &|j| whole(j, true)),
+            row("change, 95 %", "estimate and interval (Hodges–Lehmann; of failures, Newcombe)", &|j| {
+                whole(j, true)
+            }),
             row("change, 90 %", "what “unchanged” rests on", &|j| whole(j, false)),
             row("difference, 95 %", "in time; withheld where over 10 % failed", &|j| {
                 difference(j.assessment.seconds)
@@ -141,15 +142,17 @@ impl Numbers<'_> {
             row("pairs", "rounds in which both were asked", &|j| Count::from(j.assessment.pairs).to_string()),
             row(
                 "effective pairs",
-                &format!("what they are worth if each depends on the one before; {EFFECTIVE_MIN:.0} are needed"),
+                &format!(
+                    "what they are worth if each depends on the one before; {EFFECTIVE_MIN:.0} are needed"
+                ),
                 &|j| format!("{:.0}", j.assessment.effective_pairs),
             ),
-            row("ρ", "that dependence: lag-1 autocorrelation, 0 to 0.9", &|j| format!("{:.2}", j.assessment.rho)),
-            row(
-                "p",
-                &format!("before correction for {}", Count::from(standing.cells).of("cell")),
-                &|j| probability(j.assessment.p),
-            ),
+            row("ρ", "that dependence: lag-1 autocorrelation, 0 to 0.9", &|j| {
+                format!("{:.2}", j.assessment.rho)
+            }),
+            row("p", &format!("before correction for {}", Count::from(standing.cells).of("cell")), &|j| {
+                probability(j.assessment.p)
+            }),
             row("z", "positive: the later one is slower, or fails more", &|j| signed(j.assessment.z, 2)),
             row("rounds to go", "until there may be another verdict", &|j| {
                 Count::from(j.rounds_needed).to_string()
@@ -192,7 +195,11 @@ impl Numbers<'_> {
         if let (Some(to), Some(fastest)) = (across.to_fastest, across.fastest) {
             let shared = Shared::from(to);
             let is_fastest = fastest == standing.db;
-            let words = if is_fastest { "it is the fastest".to_owned() } else { format!("{fastest}: {}", times(shared)) };
+            let words = if is_fastest {
+                "it is the fastest".to_owned()
+            } else {
+                format!("{fastest}: {}", times(shared))
+            };
             facts.push(("to the fastest database", words));
         }
         if let Some(to) = across.to_control.map(Shared::from) {

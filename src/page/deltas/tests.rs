@@ -1,3 +1,5 @@
+//! Verdicts in words, and tables of them. The made-up standings serve other tests as well.
+
 use super::*;
 use crate::clock::Timestamp;
 use crate::compare::{Across, Against, Standing};
@@ -151,11 +153,8 @@ fn what_regressed_comes_first_and_the_rest_keeps_the_order_of_its_suite() {
 #[test]
 fn a_cell_shows_the_worst_of_its_deployments() {
     let twin = |verdict, name: &str| Standing { deployment: name.into(), ..standing("a", verdict) };
-    let standings = [
-        twin(Verdict::Unchanged, "one"),
-        twin(Verdict::Regressed, "two"),
-        twin(Verdict::Regressed, "three"),
-    ];
+    let standings =
+        [twin(Verdict::Unchanged, "one"), twin(Verdict::Regressed, "two"), twin(Verdict::Regressed, "three")];
     let tables = tables(&standings);
     let delta = tables[0].rows[0].cells[0].as_ref().unwrap();
     assert_eq!((delta.deployment.as_str(), delta.deployments), ("two", Count(3)));
