@@ -98,8 +98,8 @@ pub fn slower(tables: &[DeltaTable], now: Time) -> Option<Question> {
         return None;
     }
     let mut regressed: Vec<Found<'_>> = all.iter().copied().filter(|f| f.delta.is_regressed()).collect();
-    // Failures before times, the largest first.
-    let size = |f: &Found<'_>| f.delta.failure_rise.or(f.delta.ratio).map_or(0.0, |range| range.value);
+    // Failures before times; first what is at least the largest, so that a wide interval is no headline.
+    let size = |f: &Found<'_>| f.delta.failure_rise.or(f.delta.ratio).map_or(0.0, |range| range.low);
     regressed
         .sort_by(|a, b| (b.delta.measure).cmp(&a.delta.measure).then_with(|| size(b).total_cmp(&size(a))));
     let question = SLOWER_THAN_BEFORE.to_owned();

@@ -1,3 +1,5 @@
+//! The third and the fourth question, by made-up verdicts.
+
 use super::*;
 use crate::compare::{Across, Standing};
 use crate::model::Flavour::{Mysql, Sqlite};

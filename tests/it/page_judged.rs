@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use cachetscope::compare::{Ladder, Member, Standing};
 use cachetscope::model::Flavour;
-use cachetscope::otlp::names;
-use cachetscope::store::{Facts, Increment, VerdictsRow};
-use cachetscope::verdict::{CellRules, Disturbance, Measure, Rule, Settings, Verdict};
+use cachetscope::store::{Facts, VerdictsRow};
+use cachetscope::verdict::{CellRules, Settings};
 
 use crate::page_fleet::{Fleet, REQUESTS, SUITE};
 
@@ -41,65 +40,6 @@ pub async fn store(fleet: &Fleet, standings: &[Standing]) {
         standings: serde_json::to_string(standings).unwrap(),
     };
     fleet.store.commit(Facts { verdicts: vec![row], ..Facts::default() }).await.unwrap();
-}
-
-/// So many comparisons of deployments with themselves are over.
-pub async fn own(fleet: &Fleet, comparisons: u64, wrong: u64) {
-    let count = |metric, count| Increment {
-        metric,
-        attributes: format!(r#"[["{}","{SUITE}"]]"#, names::SUITE),
-        deployment: None,
-        started: fleet.clock.now(),
-        count,
-        sum: 0.0,
-        bucket: None,
-        exemplar: None,
-    };
-    let increments =
-        vec![count(names::AA_COMPARISONS.name, comparisons), count(names::AA_FALSE_VERDICTS.name, wrong)];
-    fleet.store.commit(Facts { increments, ..Facts::default() }).await.unwrap();
-}
-
-/// The same numbers with another verdict.
-pub fn with(standing: &Standing, verdict: Verdict, rule: Rule) -> Standing {
-    let mut standing = Standing { verdict, rule, measure: Measure::Latency, ..standing.clone() };
-    if verdict == Verdict::NoBaseline {
-        (standing.against, standing.latency, standing.errors) = (None, None, None);
-    }
-    if let Some(judgement) = &mut standing.latency {
-        (judgement.verdict, judgement.rule) = (verdict, rule);
-        judgement.rounds_needed = match verdict {
-            Verdict::Insufficient => 12,
-            Verdict::Inconclusive => 40,
-            _ => 0,
-        };
-        judgement.disturbance = (verdict == Verdict::Invalid).then_some(Disturbance::HostPressure);
-    }
-    standing
-}
-
-/// All the words, one after the other down the requests of the latest version on MariaDB.
-pub async fn every_word(fleet: &Fleet) {
-    let mut standings = judged(fleet).await;
-    let words = [
-        (Verdict::Unchanged, Rule::InsideRatioFloor),
-        (Verdict::Regressed, Rule::Confirmed),
-        (Verdict::Improved, Rule::Confirmed),
-        (Verdict::Inconclusive, Rule::Undecided),
-        (Verdict::Inconclusive, Rule::Confirming),
-        (Verdict::Insufficient, Rule::TooFewPairs),
-        (Verdict::NoBaseline, Rule::NoBaseline),
-        (Verdict::Invalid, Rule::Disturbed),
-    ];
-    let latest = standings.iter_mut().filter(|s| s.version.starts_with('3') && s.db == Flavour::Mariadb);
-    latest.zip(words).for_each(|(standing, (verdict, rule))| *standing = with(standing, verdict, rule));
-    if let Some(failing) =
-        standings.iter_mut().find(|s| s.version.starts_with('3') && s.db == Flavour::Sqlite)
-    {
-        (failing.verdict, failing.measure, failing.rule) =
-            (Verdict::Regressed, Measure::Errors, Rule::Confirmed);
-    }
-    store(fleet, &standings).await;
 }
 
 /// Thirty requests on five databases, and names that somebody had to type.

@@ -2,18 +2,78 @@
 
 use cachetscope::compare::Standing;
 use cachetscope::model::{Deployment, Flavour};
-use cachetscope::store::{Change, DeploymentRow};
-use cachetscope::verdict::{Rule, Verdict};
+use cachetscope::otlp::names;
+use cachetscope::store::{Change, DeploymentRow, Facts, Increment};
+use cachetscope::verdict::{Disturbance, Measure, Rule, Verdict};
 use reqwest::StatusCode;
 use reqwest::header::ACCEPT;
 use serde_json::{Value, json};
 
 use crate::page::{serve, steady, words};
-use crate::page_fleet::{Fleet, Told, deployment};
-use crate::page_judged::{crowded, every_word, judged, own, store, with};
+use crate::page_fleet::{Fleet, SUITE, Told, deployment};
+use crate::page_judged::{crowded, judged, store};
 use crate::rig::Home;
 
 const COMPARED: &str = "/deployments/cachet-3.x-mariadb/compare/components";
+
+/// So many comparisons of deployments with themselves are over.
+async fn own(fleet: &Fleet, comparisons: u64, wrong: u64) {
+    let count = |metric, count| Increment {
+        metric,
+        attributes: format!(r#"[["{}","{SUITE}"]]"#, names::SUITE),
+        deployment: None,
+        started: fleet.clock.now(),
+        count,
+        sum: 0.0,
+        bucket: None,
+        exemplar: None,
+    };
+    let increments =
+        vec![count(names::AA_COMPARISONS.name, comparisons), count(names::AA_FALSE_VERDICTS.name, wrong)];
+    fleet.store.commit(Facts { increments, ..Facts::default() }).await.unwrap();
+}
+
+/// The same numbers with another verdict.
+fn with(standing: &Standing, verdict: Verdict, rule: Rule) -> Standing {
+    let mut standing = Standing { verdict, rule, measure: Measure::Latency, ..standing.clone() };
+    if verdict == Verdict::NoBaseline {
+        (standing.against, standing.latency, standing.errors) = (None, None, None);
+    }
+    if let Some(judgement) = &mut standing.latency {
+        (judgement.verdict, judgement.rule) = (verdict, rule);
+        judgement.rounds_needed = match verdict {
+            Verdict::Insufficient => 12,
+            Verdict::Inconclusive => 40,
+            _ => 0,
+        };
+        judgement.disturbance = (verdict == Verdict::Invalid).then_some(Disturbance::HostPressure);
+    }
+    standing
+}
+
+/// All the words, one after the other down the requests of the latest version on MariaDB.
+async fn every_word(fleet: &Fleet) {
+    let mut standings = judged(fleet).await;
+    let words = [
+        (Verdict::Unchanged, Rule::InsideRatioFloor),
+        (Verdict::Regressed, Rule::Confirmed),
+        (Verdict::Improved, Rule::Confirmed),
+        (Verdict::Inconclusive, Rule::Undecided),
+        (Verdict::Inconclusive, Rule::Confirming),
+        (Verdict::Insufficient, Rule::TooFewPairs),
+        (Verdict::NoBaseline, Rule::NoBaseline),
+        (Verdict::Invalid, Rule::Disturbed),
+    ];
+    let latest = standings.iter_mut().filter(|s| s.version.starts_with('3') && s.db == Flavour::Mariadb);
+    latest.zip(words).for_each(|(standing, (verdict, rule))| *standing = with(standing, verdict, rule));
+    if let Some(failing) =
+        standings.iter_mut().find(|s| s.version.starts_with('3') && s.db == Flavour::Sqlite)
+    {
+        (failing.verdict, failing.measure, failing.rule) =
+            (Verdict::Regressed, Measure::Errors, Rule::Confirmed);
+    }
+    store(fleet, &standings).await;
+}
 
 /// What is told between two headings.
 fn section<'a>(text: &'a str, from: &str, to: &str) -> &'a str {

@@ -15,7 +15,7 @@ use crate::page::format::{Count, Ns, Range};
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 264.0;
 /// Where dots are: room for the axis, and for what failed above and below.
-const LEFT: f64 = 54.0;
+const LEFT: f64 = 66.0;
 const TOP: f64 = 18.0;
 const BOTTOM: f64 = 246.0;
 /// Ticks of the axis, in percent; those that fit are drawn.

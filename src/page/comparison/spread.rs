@@ -8,10 +8,11 @@ use crate::page::format::Ns;
 
 const WIDTH: f64 = 640.0;
 /// Of one histogram, its name and the axis below both.
-const PANEL: f64 = 84.0;
-const HEAD: f64 = 24.0;
+const PANEL: f64 = 94.0;
+const HEAD: f64 = 27.0;
 const AXIS: f64 = 26.0;
-const BINS: usize = 56;
+/// As many as the samples can fill: of few, narrow bars would show noise.
+const BINS: (f64, f64) = (14.0, 56.0);
 /// Grid lines, about.
 const TICKS: f64 = 5.0;
 
@@ -21,6 +22,7 @@ pub struct Spread<'a> {
     earlier: &'a [u64],
     low: f64,
     high: f64,
+    bins: usize,
 }
 
 impl<'a> Spread<'a> {
@@ -32,7 +34,9 @@ impl<'a> Spread<'a> {
         // A stall of seconds must not press all else into one bin: what is beyond is told in words.
         let high = [later, earlier].into_iter().filter_map(|s| at(s, 97)).reduce(f64::max)?;
         let span = (high - low).max(high * 0.1).max(1e-3);
-        Some(Spread { later, earlier, low: (low - span * 0.04).max(0.0), high: high + span * 0.12 })
+        let most = later.len().max(earlier.len()) as f64;
+        let bins = (2.6 * most.sqrt()).clamp(BINS.0, BINS.1) as usize;
+        Some(Spread { later, earlier, low: (low - span * 0.04).max(0.0), high: high + span * 0.12, bins })
     }
 
     fn x(&self, ms: f64) -> f64 {
@@ -58,10 +62,10 @@ impl<'a> Spread<'a> {
     }
 
     fn bins(&self, sorted: &[u64]) -> Vec<usize> {
-        let mut bins = vec![0; BINS];
-        let width = (self.high - self.low) / BINS as f64;
+        let mut bins = vec![0; self.bins];
+        let width = (self.high - self.low) / self.bins as f64;
         for ms in sorted.iter().map(|ns| ms(*ns)).filter(|ms| *ms <= self.high) {
-            bins[(((ms - self.low) / width) as usize).min(BINS - 1)] += 1;
+            bins[(((ms - self.low) / width) as usize).min(self.bins - 1)] += 1;
         }
         bins
     }
@@ -88,7 +92,7 @@ impl<'a> Spread<'a> {
         let bins = self.bins(sorted);
         // Shares and not numbers: the sides may differ by a few failures.
         let most = bins.iter().copied().max().unwrap_or(0).max(1) as f64;
-        let (floor, width) = (top + HEAD + PANEL, WIDTH / BINS as f64);
+        let (floor, width) = (top + HEAD + PANEL, WIDTH / self.bins as f64);
         write!(f, "<path class=\"floor\" d=\"M0 {floor:.1}H{WIDTH}\"/><path class=\"{class}\" d=\"")?;
         for (i, count) in bins.iter().enumerate().filter(|(_, count)| **count > 0) {
             let height = *count as f64 / most * PANEL;

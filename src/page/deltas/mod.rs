@@ -117,12 +117,13 @@ impl DeltaTable {
 
     fn new<'a>(environment: &str, version: &str, standings: impl Iterator<Item = &'a Standing>) -> Self {
         let mut places: HashMap<(&str, &str), usize> = HashMap::new();
-        let mut rows: Vec<((&str, &str), BTreeMap<Flavour, Vec<Delta>>)> = Vec::new();
+        // The first of a row names it.
+        let mut rows: Vec<(&Standing, BTreeMap<Flavour, Vec<Delta>>)> = Vec::new();
         let mut columns: BTreeMap<Flavour, Option<String>> = BTreeMap::new();
         for standing in standings {
             let key = (standing.suite.as_str(), standing.request.as_str());
             let place = *places.entry(key).or_insert_with(|| {
-                rows.push((key, BTreeMap::new()));
+                rows.push((standing, BTreeMap::new()));
                 rows.len() - 1
             });
             let delta = Delta::of(standing);
@@ -134,9 +135,9 @@ impl DeltaTable {
         }
         let mut rows: Vec<DeltaRow> = rows
             .into_iter()
-            .map(|((suite, request), mut cells)| DeltaRow {
-                suite: suite.to_owned(),
-                request: request.to_owned(),
+            .map(|(named, mut cells)| DeltaRow {
+                suite: named.suite.clone(),
+                request: named.request.clone(),
                 cells: columns.keys().map(|db| Delta::worst(cells.remove(db)?)).collect(),
             })
             .collect();
@@ -258,5 +259,4 @@ impl Worst {
 }
 
 #[cfg(test)]
-#[path = "../deltas_tests.rs"]
 pub mod tests;

@@ -1,3 +1,5 @@
+//! Verdicts in words, and tables of them. The made-up standings serve other tests as well.
+
 use super::*;
 use crate::clock::Timestamp;
 use crate::compare::{Across, Against, Standing};
