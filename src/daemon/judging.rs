@@ -199,6 +199,7 @@ impl Judge {
         let now = self.clock.now();
         let since = now.minus(CellRules::default().age_max);
         let first_seen = self.store.first_seen().await?;
+        let builds_ever = self.store.deployments().await?;
         let mut saved: HashMap<String, Vec<Saved>> = HashMap::new();
         for row in self.store.verdicts().await? {
             // What a newer program wrote starts afresh.
@@ -210,7 +211,8 @@ impl Judge {
                 self.fleet.iter().map(|d| (d.key(), deployment_key(d))).collect();
             let member = |deployment: &Arc<Deployment>| {
                 let seen = first_seen.get(&keys[&deployment.key()]).copied().unwrap_or(now);
-                Member::new(deployment, suite, seen)
+                let rolled_back = load::rolled_back(deployment, &builds_ever);
+                Some(Member { rolled_back, ..Member::new(deployment, suite, seen)? })
             };
             let members: Vec<Member> = self.fleet.iter().filter_map(member).collect();
             let builds: HashMap<i64, String> =
@@ -323,3 +325,7 @@ fn log(changes: &[VerdictChange]) {
         );
     }
 }
+
+#[cfg(test)]
+#[path = "judging_tests.rs"]
+mod tests;

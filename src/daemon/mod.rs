@@ -36,6 +36,7 @@ use crate::page;
 use crate::publisher::{Intake, Publisher};
 use crate::store::{Change, Location, Retention, Store};
 pub use fleet::Fleet;
+pub use load::seen as stored_rounds;
 pub use reload::Reloader;
 use reported::Reported;
 pub use rounds::Rounds;
