@@ -67,7 +67,8 @@ pub(super) fn together(latency: &Judgement, errors: &Judgement) -> (Verdict, Mea
     }
     // A request that only ever fails has no times to compare; its failures may still be judged.
     let settled = |j: &Judgement| matches!(j.verdict, Verdict::Regressed | Verdict::Improved);
-    let silent = latency.verdict == Verdict::Insufficient && latency.assessment.pairs == 0;
+    let no_times = latency.verdict == Verdict::Insufficient && latency.assessment.pairs == 0;
+    let silent = no_times && errors.assessment.pairs > 0;
     if settled(latency) || !(errors.verdict == Verdict::Improved || silent) {
         return of(latency, Measure::Latency);
     }

@@ -1,17 +1,18 @@
 //! The comparisons of one suite: rounds in, standings out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::across::{self, Group};
 use super::cell::{Cell, Judged, Times, together};
 use super::member::{Member, Seen, predecessor};
 use super::standing::{Across, Against, Standing};
 use crate::clock::Timestamp;
 use crate::model::RoundId;
 use crate::verdict::{
-    self, Answer, CellKey, Disturbance, Judgement, Measure, Rule, Seen as OwnSeen, SelfComparison, Settings,
+    Answer, CellKey, Disturbance, Family, Judgement, Measure, Rule, Seen as OwnSeen, SelfComparison, Settings,
     Tally, Touched, Verdict, Visit, Watch,
 };
 
@@ -20,9 +21,12 @@ use crate::verdict::{
 const FIRST_PAIRS: usize = 60;
 /// A candidate whose confirmation is further away than this waits for scheduled rounds.
 const HURRY_MAX: u64 = 120;
+/// Rounds that are known by their id, so that none enters twice: who reads stored rounds may hold some of
+/// them in a queue as well.
+const ENTERED_MAX: usize = 512;
 
 /// What names a comparison: an environment and a version, or nothing where pairs were chosen.
-type Family = (String, String);
+type Key = (String, String);
 
 /// The comparisons of one suite over its living deployments.
 #[derive(Debug)]
@@ -30,13 +34,17 @@ pub struct Ladder {
     suite: String,
     members: Vec<Member>,
     /// Of each member in its place, the comparison in which it is the later one.
-    families: Vec<Family>,
-    comparisons: BTreeMap<Family, Comparison>,
+    families: Vec<Key>,
+    comparisons: BTreeMap<Key, Comparison>,
     /// By build and request.
     times: HashMap<String, BTreeMap<String, Times>>,
     /// Each deployment against itself, by build.
     own: HashMap<String, SelfComparison>,
     host: Option<Disturbance>,
+    /// By environment and version; of those that no round has touched since.
+    across: BTreeMap<(String, String), Group>,
+    /// The newest rounds it has taken in.
+    entered: VecDeque<RoundId>,
 }
 
 /// A version against the one before it on each of its deployments.
@@ -100,7 +108,7 @@ impl Ladder {
             .collect();
         let families = members.iter().map(|m| (m.environment.clone(), m.version.to_string())).collect();
         let mut ladder = Self::over(suite, settings, members, families, &pairs, now);
-        let mut saved: HashMap<Family, Saved> =
+        let mut saved: HashMap<Key, Saved> =
             saved.into_iter().map(|s| ((s.environment.clone(), s.version.clone()), s)).collect();
         for (family, comparison) in &mut ladder.comparisons {
             if let Some(saved) = saved.remove(family) {
@@ -120,7 +128,7 @@ impl Ladder {
         pairs: &[(usize, usize)],
         now: Timestamp,
     ) -> Self {
-        let families = vec![Family::default(); members.len()];
+        let families = vec![Key::default(); members.len()];
         Self::over(suite, settings, members, families, pairs, now)
     }
 
@@ -128,11 +136,11 @@ impl Ladder {
         suite: &str,
         settings: Settings,
         members: Vec<Member>,
-        families: Vec<Family>,
+        families: Vec<Key>,
         pairs: &[(usize, usize)],
         now: Timestamp,
     ) -> Self {
-        let mut comparisons: BTreeMap<Family, Comparison> = BTreeMap::new();
+        let mut comparisons: BTreeMap<Key, Comparison> = BTreeMap::new();
         for (at, before) in pairs {
             let (Some(member), Some(earlier)) = (members.get(*at), members.get(*before)) else { continue };
             let since = member.since.max(earlier.since);
@@ -147,8 +155,17 @@ impl Ladder {
             comparison.rungs.insert(member.name.clone(), rung);
         }
         let own = members.iter().map(|m| (m.build.clone(), SelfComparison::new(&m.name, settings))).collect();
-        let suite = suite.to_owned();
-        Ladder { suite, members, families, comparisons, times: HashMap::new(), own, host: None }
+        Ladder {
+            suite: suite.to_owned(),
+            members,
+            families,
+            comparisons,
+            times: HashMap::new(),
+            own,
+            host: None,
+            across: BTreeMap::new(),
+            entered: VecDeque::new(),
+        }
     }
 
     /// Takes over the comparisons of deployments with themselves that are under way in another ladder.
@@ -192,11 +209,11 @@ impl Ladder {
     /// Takes in a round that is read from the store: oldest first, each once. What was judged before it
     /// was saved is not judged again.
     pub fn replay(&mut self, seen: &Seen) -> Vec<VerdictChange> {
-        self.enter(seen, seen.scheduled)
+        self.enter(seen, seen.scheduled, |as_of| seen.scheduled > as_of)
     }
 
     /// Takes in a round that has just ended; returns whose verdict it changed, and which comparisons of a
-    /// deployment with itself it ended.
+    /// deployment with itself it ended. It is judged whatever the clock says: that may have been set back.
     pub fn take(
         &mut self,
         seen: &Seen,
@@ -204,12 +221,28 @@ impl Ladder {
         now: Timestamp,
     ) -> (Vec<VerdictChange>, Tally) {
         self.host = host;
-        let changes = self.enter(seen, now);
+        if self.entered.contains(&seen.round) {
+            return (Vec::new(), Tally::default());
+        }
+        let changes = self.enter(seen, now, |_| true);
         (changes, self.own(seen))
     }
 
-    fn enter(&mut self, seen: &Seen, at: Timestamp) -> Vec<VerdictChange> {
+    /// `is_new`: whether it is to be judged by a comparison that is as of then.
+    fn enter(
+        &mut self,
+        seen: &Seen,
+        at: Timestamp,
+        is_new: impl Fn(Timestamp) -> bool,
+    ) -> Vec<VerdictChange> {
+        self.entered.push_back(seen.round);
+        if self.entered.len() > ENTERED_MAX {
+            self.entered.pop_front();
+        }
         let visits = by_build(seen);
+        for member in self.members.iter().filter(|m| visits.contains_key(m.build.as_str())) {
+            self.across.remove(&group_of(member));
+        }
         for (build, requests) in &visits {
             for (request, visit) in requests {
                 if let Answer::Passed(time) = visit[0].answer {
@@ -220,17 +253,18 @@ impl Ladder {
         }
         let mut changes = Vec::new();
         for key in self.comparisons.keys().cloned().collect::<Vec<_>>() {
-            changes.extend(self.enter_one(&key, seen, &visits, at));
+            changes.extend(self.enter_one(&key, seen, &visits, at, &is_new));
         }
         changes
     }
 
     fn enter_one(
         &mut self,
-        key: &Family,
+        key: &Key,
         seen: &Seen,
         visits: &Visits<'_>,
         at: Timestamp,
+        is_new: impl Fn(Timestamp) -> bool,
     ) -> Vec<VerdictChange> {
         let Some(comparison) = self.comparisons.get_mut(key) else { return Vec::new() };
         let Comparison { watch, rungs, as_of, .. } = comparison;
@@ -250,10 +284,10 @@ impl Ladder {
                 cell.window.take(seen.round, &of(later), &of(earlier));
             }
         }
-        if !visited || seen.scheduled <= *as_of {
+        if !visited || !is_new(*as_of) {
             return Vec::new();
         }
-        *as_of = seen.scheduled;
+        *as_of = seen.scheduled.max(*as_of);
         let host = self.host;
         let touched: Vec<Touched<'_>> = rungs
             .iter()
@@ -279,7 +313,7 @@ impl Ladder {
     /// Dates a verdict, and tells of it where it differs from the one before.
     fn note(
         &mut self,
-        key: &Family,
+        key: &Key,
         cell: CellKey,
         mut standing: Standing,
         at: Timestamp,
@@ -319,6 +353,7 @@ impl Ladder {
     /// How every request stands on every deployment, in the order of the members.
     pub fn standings(&mut self, now: Timestamp) -> Vec<Standing> {
         self.judge();
+        self.compare_across();
         let mut standings = Vec::new();
         let places: Vec<(usize, String)> = self
             .members
@@ -343,15 +378,15 @@ impl Ladder {
         standings
     }
 
-    /// Judges each cell anew that a round touched since it was judged.
-    fn judge(&mut self) {
+    /// Judges each cell anew that a round has touched since it was judged.
+    pub fn judge(&mut self) {
         for comparison in self.comparisons.values_mut() {
             let Comparison { watch, rungs, .. } = comparison;
-            let cells = watch.cells();
+            let family = watch.family();
             for (deployment, rung) in rungs {
                 for (request, cell) in &mut rung.cells {
-                    if cell.known(cells, self.host).is_none() {
-                        cell.judged = Some(judge(watch, deployment, request, cell, self.host));
+                    if cell.known(family.cells, self.host).is_none() {
+                        cell.judged = Some(judge(watch, &family, deployment, request, cell, self.host));
                     }
                 }
             }
@@ -363,6 +398,7 @@ impl Ladder {
         let member = &self.members[at];
         let rules = member.rules(request)?;
         let comparison = self.comparisons.get(&self.families[at]);
+        let family = comparison.map(|c| c.watch.family());
         let rung = comparison.and_then(|c| c.rungs.get(deployment));
         let cell = rung.and_then(|rung| rung.cells.get(request));
         let since = comparison.and_then(|c| c.since.get(&(deployment.to_owned(), request.to_owned())));
@@ -374,27 +410,31 @@ impl Ladder {
             db: member.db,
             environment: member.environment.clone(),
             against: None,
+            rolled_back: member.rolled_back,
             verdict: Verdict::NoBaseline,
             measure: Measure::Latency,
             rule: Rule::NoBaseline,
             since: since.map_or(member.since, |(_, at)| *at),
             latency: None,
             errors: None,
-            cells: comparison.map_or(0, |c| c.watch.cells()),
+            cells: family.map_or(0, |family| family.cells),
             floor_ratio: rules.floors.ratio,
             floor_seconds: rules.floors.difference.as_secs_f64(),
             warm_up_ratio: cell.and_then(|cell| cell.window.warm_up_ratio()),
             lost: cell.map(|cell| cell.window.lost).unwrap_or_default(),
-            across: if whole { self.across(at, request) } else { Across::default() },
+            across: match whole {
+                true => self.across_of(&group_of(member), deployment, request),
+                false => Across::default(),
+            },
         };
-        if let (Some(comparison), Some(rung), Some(cell)) = (comparison, rung, cell) {
+        if let (Some(comparison), Some(family), Some(rung), Some(cell)) = (comparison, family, rung, cell) {
             let earlier = &self.members[rung.earlier];
             standing.against =
                 Some(Against { deployment: earlier.name.clone(), version: earlier.version.to_string() });
-            let cells = comparison.watch.cells();
-            let judged = cell.known(cells, self.host);
-            let judged =
-                judged.unwrap_or_else(|| judge(&comparison.watch, deployment, request, cell, self.host));
+            standing.rolled_back |= earlier.since > member.since;
+            let watch = &comparison.watch;
+            let judged = cell.known(family.cells, self.host);
+            let judged = judged.unwrap_or_else(|| judge(watch, &family, deployment, request, cell, self.host));
             let Judged { latency, errors, .. } = judged;
             (standing.verdict, standing.measure, standing.rule) = together(&latency, &errors);
             (standing.latency, standing.errors) = (Some(latency), Some(errors));
@@ -402,43 +442,29 @@ impl Ladder {
         Some(standing)
     }
 
-    fn across(&self, at: usize, request: &str) -> Across {
-        let member = &self.members[at];
-        let times = |member: &Member, request: &str| {
-            self.times.get(&member.build).and_then(|t| t.get(request)).map(Times::all).unwrap_or_default()
-        };
-        let beside: Vec<&Member> = self
-            .members
-            .iter()
-            .filter(|m| m.environment == member.environment && m.version == member.version)
-            .filter(|m| m.rules(request).is_some())
-            .collect();
-        let all: Vec<Vec<(RoundId, f64)>> = beside.iter().map(|m| times(m, request)).collect();
-        let mut across = Across::default();
-        if beside.iter().any(|m| m.db != member.db) {
-            let factors = verdict::factors_to_fastest(&all);
-            let own = beside.iter().position(|m| m.build == member.build);
-            across.to_fastest = own.and_then(|own| factors[own]);
-            let fastest =
-                factors.iter().position(|f| f.is_some_and(|f| f.ratio.low == 1.0 && f.ratio.high == 1.0));
-            across.fastest = fastest.map(|at| beside[at].db).filter(|_| across.to_fastest.is_some());
-        }
-        if let Some(control) = member.control.as_deref().filter(|control| *control != request) {
-            across.to_control = verdict::factor(&times(member, request), &times(member, control));
-        }
-        if let Some(comparison) = self.comparisons.get(&self.families[at]) {
-            let by_round = |rung: &Rung| rung.cells.get(request).map(|cell| cell.window.all().by_round());
-            let here = comparison.rungs.get(&member.name).and_then(by_round);
-            let elsewhere = comparison.rungs.values().filter(|rung| {
-                let later = &self.members[rung.later];
-                later.db != member.db
-                    && later.version == member.version
-                    && later.environment == member.environment
+    fn across_of(&self, key: &(String, String), deployment: &str, request: &str) -> Across {
+        let group = self.across.get(key);
+        let known = group.and_then(|group| group.get(&(deployment.to_owned(), request.to_owned())));
+        known.cloned().unwrap_or_default()
+    }
+
+    /// Brings up to date what databases have to do with the requests of each version.
+    fn compare_across(&mut self) {
+        let keys: BTreeSet<(String, String)> = self.members.iter().map(group_of).collect();
+        for key in keys {
+            if self.across.contains_key(&key) {
+                continue;
+            }
+            let places = (0..self.members.len()).filter(|at| group_of(&self.members[*at]) == key);
+            let places: Vec<usize> = places.collect();
+            let beside: Vec<&Member> = places.iter().map(|at| &self.members[*at]).collect();
+            let comparison = places.first().and_then(|at| self.comparisons.get(&self.families[*at]));
+            let group = across::group(&beside, &self.times, |deployment, request| {
+                let cell = comparison?.rungs.get(deployment)?.cells.get(request)?;
+                Some(cell.window.all().by_round())
             });
-            let elsewhere: Vec<_> = elsewhere.filter_map(by_round).collect();
-            across.interaction = here.and_then(|here| verdict::interaction(&here, &elsewhere));
+            self.across.insert(key, group);
         }
-        across
     }
 
     /// For whom rounds should be made at once, by deployment (both sides of each pair), with how many:
@@ -511,13 +537,25 @@ impl Comparison {
     }
 }
 
-fn judge(watch: &Watch, deployment: &str, request: &str, cell: &Cell, host: Option<Disturbance>) -> Judged {
+/// Environment and version: what one comparison is of.
+fn group_of(member: &Member) -> (String, String) {
+    (member.environment.clone(), member.version.to_string())
+}
+
+fn judge(
+    watch: &Watch,
+    family: &Family,
+    deployment: &str,
+    request: &str,
+    cell: &Cell,
+    host: Option<Disturbance>,
+) -> Judged {
     let touched = Touched { request, deployment, window: &cell.window, host };
     let of = |measure| {
-        watch.judgement(&touched, measure).unwrap_or_else(|| Judgement::none(measure, &cell.window))
+        watch.judgement_in(family, &touched, measure).unwrap_or_else(|| Judgement::none(measure, &cell.window))
     };
     let (latency, errors) = (of(Measure::Latency), of(Measure::Errors));
-    Judged { newest: cell.window.newest(), cells: watch.cells(), host, latency, errors }
+    Judged { newest: cell.window.newest(), cells: family.cells, host, latency, errors }
 }
 
 /// By build and request, in the order of the visits.
@@ -535,3 +573,7 @@ fn by_build(seen: &Seen) -> Visits<'_> {
 #[cfg(test)]
 #[path = "ladder_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "edge_tests.rs"]
+mod edge_tests;

@@ -5,9 +5,9 @@ use crate::compare::Visited;
 use crate::model::{Flavour, Version};
 use crate::verdict::CellRules;
 
-const START: Timestamp = Timestamp(1_790_000_000_000_000_000);
+pub(super) const START: Timestamp = Timestamp(1_790_000_000_000_000_000);
 
-fn member(name: &str, version: &str, db: Flavour, requests: &[&str]) -> Member {
+pub(super) fn member(name: &str, version: &str, db: Flavour, requests: &[&str]) -> Member {
     Member {
         build: format!("{name}|{version}|{db}|production|"),
         name: name.to_owned(),
@@ -17,15 +17,16 @@ fn member(name: &str, version: &str, db: Flavour, requests: &[&str]) -> Member {
         since: START,
         requests: requests.iter().map(|r| ((*r).to_owned(), CellRules::default())).collect(),
         control: None,
+        rolled_back: false,
     }
 }
 
-fn at(n: u64) -> Timestamp {
+pub(super) fn at(n: u64) -> Timestamp {
     START.plus(Duration::from_secs(30 * (n + 1)))
 }
 
 /// The `n`-th round over all members; `factor` of each request on each member.
-fn round(members: &[Member], n: u64, factor: impl Fn(&Member, &str) -> f64) -> Seen {
+pub(super) fn round(members: &[Member], n: u64, factor: impl Fn(&Member, &str) -> f64) -> Seen {
     let round = RoundId::new("test", "cachet", at(n));
     let mut visits = Vec::new();
     for member in members {
@@ -39,7 +40,7 @@ fn round(members: &[Member], n: u64, factor: impl Fn(&Member, &str) -> f64) -> S
     Seen { round, scheduled: at(n), visits }
 }
 
-fn fleet() -> Vec<Member> {
+pub(super) fn fleet() -> Vec<Member> {
     let requests = ["components", "incidents"];
     let mut members = Vec::new();
     for (version, generation) in [("2.4.1", "old"), ("3.0.0", "new")] {
@@ -55,7 +56,7 @@ fn slow_on_mysql(member: &Member, request: &str) -> f64 {
     if slow { 1.25 } else { 1.0 }
 }
 
-fn of<'a>(standings: &'a [Standing], deployment: &str, request: &str) -> &'a Standing {
+pub(super) fn of<'a>(standings: &'a [Standing], deployment: &str, request: &str) -> &'a Standing {
     standings.iter().find(|s| s.deployment == deployment && s.request == request).unwrap()
 }
 

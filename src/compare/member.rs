@@ -21,6 +21,8 @@ pub struct Member {
     pub requests: Vec<(String, CellRules)>,
     /// The request that touches no database, where its suite declares one.
     pub control: Option<String>,
+    /// The version that this deployment ran right before is above its own.
+    pub rolled_back: bool,
 }
 
 impl Member {
@@ -47,6 +49,7 @@ impl Member {
             since,
             requests,
             control: control.map(|request| request.name.clone()),
+            rolled_back: false,
         })
     }
 
@@ -61,9 +64,11 @@ impl Member {
 
 /// The one that `member` is compared with: of the greatest version below its own on the same flavour in
 /// the same environment, the first by name. It need not be of the version right below: where that one
-/// does not live on this flavour, the next one stands for it.
+/// does not live on this flavour, the next one stands for it. Two builds of one version are no
+/// predecessors of each other, nor are two branches that stand at one place.
 pub fn predecessor<'a>(member: &Member, members: &'a [Member]) -> Option<&'a Member> {
-    let below = members.iter().filter(|other| other.is_beside(member) && other.version < member.version);
+    let below =
+        members.iter().filter(|other| other.is_beside(member) && member.version.is_above(&other.version));
     below.max_by(|a, b| a.version.cmp(&b.version).then_with(|| b.name.cmp(&a.name)))
 }
 

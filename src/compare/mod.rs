@@ -10,6 +10,7 @@
 //! deployment. A ladder is saved as [`Saved`], without samples; who restores it hands over the rounds
 //! that are stored ([`Ladder::replay`]).
 
+mod across;
 mod cell;
 mod ladder;
 mod member;

@@ -20,6 +20,10 @@ pub struct Standing {
     pub environment: String,
     /// What it is compared with; null where nothing is, and the verdict is `no_baseline`.
     pub against: Option<Against>,
+    /// The order of versions is not that of deployments: this one ran a higher version before, or what it
+    /// is compared with was deployed after it. The comparison stays that of the higher with the lower.
+    #[serde(default)]
+    pub rolled_back: bool,
     /// Of both measures together: a rise of failures weighs more than any time.
     #[schema(value_type = String, example = "regressed")]
     pub verdict: Verdict,

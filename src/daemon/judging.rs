@@ -202,6 +202,7 @@ impl Judge {
         let now = self.clock.now();
         let since = now.minus(CellRules::default().age_max);
         let first_seen = self.store.first_seen().await?;
+        let builds_ever = self.store.deployments().await?;
         let mut saved: HashMap<String, Vec<Saved>> = HashMap::new();
         for row in self.store.verdicts().await? {
             // What a newer program wrote starts afresh.
@@ -213,7 +214,8 @@ impl Judge {
                 self.fleet.iter().map(|d| (d.key(), deployment_key(d))).collect();
             let member = |deployment: &Arc<Deployment>| {
                 let seen = first_seen.get(&keys[&deployment.key()]).copied().unwrap_or(now);
-                Member::new(deployment, suite, seen)
+                let rolled_back = visits::rolled_back(deployment, &builds_ever);
+                Some(Member { rolled_back, ..Member::new(deployment, suite, seen)? })
             };
             let members: Vec<Member> = self.fleet.iter().filter_map(member).collect();
             let builds: HashMap<i64, String> =
@@ -328,3 +330,7 @@ fn log(changes: &[VerdictChange]) {
         );
     }
 }
+
+#[cfg(test)]
+#[path = "judging_tests.rs"]
+mod tests;

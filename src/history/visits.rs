@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::clock::Timestamp;
 use crate::compare::{Seen, Visited, visit_of};
-use crate::store::{Store, StoreError};
+use crate::model::Deployment;
+use crate::store::{DeploymentRow, Store, StoreError};
 
 /// The rounds of a suite since then, oldest first, with the visits to these builds.
 pub async fn seen(
@@ -31,4 +32,13 @@ pub async fn seen(
         store.each_visit(*key, since, each).await?;
     }
     Ok(seen.into_values().collect())
+}
+
+/// Whether the build that this deployment ran right before is of a version above its own.
+pub fn rolled_back(deployment: &Deployment, builds: &[DeploymentRow]) -> bool {
+    let own = builds.iter().filter(|row| {
+        row.name == deployment.name && row.environment == deployment.environment && row.db == deployment.db
+    });
+    let before = own.filter(|row| row.retired.is_some()).max_by_key(|row| row.retired);
+    before.is_some_and(|row| row.version.is_above(&deployment.version))
 }

@@ -42,6 +42,11 @@ impl Version {
         self.order.to_string()
     }
 
+    /// Whether it stands above the other in the order; two builds of one version do not.
+    pub fn is_above(&self, other: &Version) -> bool {
+        self.order.cmp_precedence(&other.order) == Ordering::Greater
+    }
+
     /// From the two texts that the store keeps.
     pub fn from_stored(text: &str, order: &str) -> Option<Self> {
         Some(Version { text: text.to_owned(), order: parse_loose(order)? })

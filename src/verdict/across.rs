@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::differences::{Dependence, Differences};
-use super::shift::{Interval, shift};
+use super::shift::{Interval, shift95};
 use super::signed_rank::signed_rank;
 use crate::model::RoundId;
 
@@ -23,29 +23,81 @@ pub struct Factor {
     pub rounds: usize,
 }
 
-/// How differently a version changed on one flavour: its V/P there over its V/P on the others, round by
-/// round. Above 1 it got slower here than elsewhere: 'regressed only on mysql'.
+/// How differently a version changed on the flavour of each cell: its V/P there over its V/P on the other
+/// flavours, round by round. Above 1 it got slower here than elsewhere: 'regressed only on mysql'.
 ///
-/// Each slice holds a cell's differences by round, as [`super::Pairs::by_round`] gives them. `None`
-/// where no round saw this flavour and another one.
-pub fn interaction(here: &[(RoundId, f64)], others: &[Vec<(RoundId, f64)>]) -> Option<Factor> {
-    let mut elsewhere: HashMap<RoundId, (f64, f64)> = HashMap::new();
-    for (round, d) in others.iter().flatten() {
-        let entry = elsewhere.entry(*round).or_default();
-        *entry = (entry.0 + d, entry.1 + 1.0);
+/// Each cell has its differences by round, as [`super::Pairs::by_round`] gives them. In the order given;
+/// `None` where no round saw this flavour and another one.
+pub fn interactions<F: PartialEq>(cells: &[(F, Vec<(RoundId, f64)>)]) -> Vec<Option<Factor>> {
+    let mut flavours: Vec<&F> = Vec::new();
+    let place = |flavour: &F, known: &[&F]| known.iter().position(|f| *f == flavour);
+    for (flavour, _) in cells {
+        if place(flavour, &flavours).is_none() {
+            flavours.push(flavour);
+        }
     }
-    let shared = here.iter().filter_map(|(round, d)| {
-        let (sum, count) = elsewhere.get(round)?;
-        Some(d - sum / count)
-    });
-    of(shared.collect())
+    if flavours.len() < 2 {
+        return vec![None; cells.len()];
+    }
+    let mut rounds = Rounds::default();
+    let seen: Vec<Vec<usize>> = cells.iter().map(|(_, by_round)| rounds.places(by_round)).collect();
+    // Of each round and flavour: the sum of its differences, and their count.
+    let mut sums = vec![(0.0, 0.0); rounds.order.len() * flavours.len()];
+    let width = flavours.len();
+    let own: Vec<usize> = cells.iter().filter_map(|(flavour, _)| place(flavour, &flavours)).collect();
+    for ((cell, seen), own) in cells.iter().zip(&seen).zip(&own) {
+        for ((_, d), round) in cell.1.iter().zip(seen) {
+            let sum = &mut sums[round * width + own];
+            *sum = (sum.0 + d, sum.1 + 1.0);
+        }
+    }
+    let of_cell = |((cell, seen), own): ((&(F, Vec<(RoundId, f64)>), &Vec<usize>), &usize)| {
+        let shared = cell.1.iter().zip(seen).filter_map(|((_, d), round)| {
+            let elsewhere = sums[round * width..][..width].iter().enumerate().filter(|(f, _)| f != own);
+            let (sum, count) = elsewhere.fold((0.0, 0.0), |all, (_, sum)| (all.0 + sum.0, all.1 + sum.1));
+            (count > 0.0).then(|| d - sum / count)
+        });
+        of(shared.collect())
+    };
+    cells.iter().zip(&seen).zip(&own).map(of_cell).collect()
+}
+
+/// Rounds in the order in which they were first met.
+#[derive(Default)]
+struct Rounds {
+    order: Vec<RoundId>,
+    known: HashMap<RoundId, usize>,
+}
+
+impl Rounds {
+    /// The place of each. Cells were mostly seen in the same rounds, so the next one is a good guess.
+    fn places(&mut self, by_round: &[(RoundId, f64)]) -> Vec<usize> {
+        let mut guess = 0;
+        let place = |(round, _): &(RoundId, f64)| {
+            if self.order.get(guess) != Some(round) {
+                let new = self.order.len();
+                guess = *self.known.entry(*round).or_insert(new);
+                if guess == new {
+                    self.order.push(*round);
+                }
+            }
+            guess += 1;
+            guess - 1
+        };
+        by_round.iter().map(place).collect()
+    }
 }
 
 /// How much longer `a` takes than `b`, in seconds by round: a flavour than the fastest, a request than
-/// the control request that touches no database.
+/// the control request that touches no database. Both in the order of their rounds.
 pub fn factor(a: &[(RoundId, f64)], b: &[(RoundId, f64)]) -> Option<Factor> {
-    let b: HashMap<RoundId, f64> = b.iter().copied().collect();
-    let shared = a.iter().filter_map(|(round, seconds)| Some(seconds.ln() - b.get(round)?.ln()));
+    let mut rest = b;
+    let shared = a.iter().filter_map(|(round, seconds)| {
+        let at = rest.iter().position(|(other, _)| other == round)?;
+        let other = rest[at].1;
+        rest = &rest[at + 1..];
+        Some((seconds / other).ln())
+    });
     of(shared.filter(|d| d.is_finite()).collect())
 }
 
@@ -66,7 +118,7 @@ pub fn factors_to_fastest(flavours: &[Vec<(RoundId, f64)>]) -> Vec<Option<Factor
 fn of(logs: Vec<f64>) -> Option<Factor> {
     let d = Differences::new(logs).ok()?;
     let dependence = Dependence::of(&d);
-    let ratio = shift(&d, dependence)?.at95.map(f64::exp);
+    let ratio = shift95(&d, dependence)?.map(f64::exp);
     Some(Factor { ratio, p: signed_rank(&d, dependence).p, rounds: d.len() })
 }
 
@@ -88,12 +140,16 @@ mod tests {
     fn a_regression_on_one_flavour_alone_stands_out() {
         let here = series(62, |i| 0.2 + noise(i));
         let others = [series(62, |i| noise(i + 700)), series(40, |i| noise(i + 300))];
-        let found = interaction(&here, &others).unwrap();
+        let [one, other] = others;
+        let cells = [("mysql", here.clone()), ("sqlite", one), ("mariadb", other)];
+        let all = interactions(&cells);
+        let found = all[0].unwrap();
         assert!((found.ratio.value - 0.2_f64.exp()).abs() < 0.03, "{found:?}");
         assert!(found.ratio.low > 1.1 && found.p < 1e-6 && found.rounds == 62);
-        let none = interaction(&others[0], &[others[1].clone()]).unwrap();
+        let none = interactions(&cells[1..])[0].unwrap();
         assert!(none.ratio.low < 1.0 && none.ratio.high > 1.0 && none.rounds == 40);
-        assert_eq!(interaction(&here, &[]), None);
+        assert_eq!(interactions(&[("mysql", here.clone()), ("mysql", here)]), vec![None, None]);
+        assert!(all[1].unwrap().ratio.value < 1.0 && all[1].unwrap().rounds == 62);
     }
 
     #[test]

@@ -5,7 +5,11 @@ use thiserror::Error;
 
 /// Finite numbers, in the order in which they were measured. For latencies: d = ln t_V − ln t_P.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Differences(Vec<f64>);
+pub struct Differences {
+    d: Vec<f64>,
+    /// Sorted once: dependence, test and estimate all need it.
+    sorted: Vec<f64>,
+}
 
 /// A number that cannot be ranked.
 #[derive(Clone, Copy, Debug, PartialEq, Error)]
@@ -22,26 +26,29 @@ impl Differences {
         // Half of the largest number: sums of two must be finite as well.
         match d.iter().position(|x| x.is_nan() || x.abs() > f64::MAX / 2.0) {
             Some(index) => Err(NotFinite { index, value: d[index] }),
-            None => Ok(Differences(d)),
+            None => {
+                let mut sorted = d.clone();
+                sorted.sort_unstable_by(f64::total_cmp);
+                Ok(Differences { d, sorted })
+            }
         }
     }
 
     pub fn as_slice(&self) -> &[f64] {
-        &self.0
+        &self.d
     }
 
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.d.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.d.is_empty()
     }
 
-    pub(super) fn sorted(&self) -> Vec<f64> {
-        let mut sorted = self.0.clone();
-        sorted.sort_unstable_by(f64::total_cmp);
-        sorted
+    /// Ascending.
+    pub(super) fn sorted(&self) -> &[f64] {
+        &self.sorted
     }
 }
 

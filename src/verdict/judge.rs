@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::differences::Dependence;
+use super::differences::{Dependence, Differences};
 use super::mcnemar::PassFail;
 use super::pairs::{Pairs, Window};
 use super::shift::{Interval, shift};
@@ -182,7 +182,7 @@ impl Assessment {
     pub fn of(measure: Measure, pairs: Pairs<'_>) -> Self {
         let dependence = match measure {
             Measure::Latency => Dependence::of(&pairs.differences()),
-            Measure::Errors => Dependence::of_failures(&pairs.failures()),
+            Measure::Errors => pairs.dependence_of_failures(),
         };
         Self::with(measure, pairs, dependence)
     }
@@ -190,13 +190,13 @@ impl Assessment {
     /// The same where more is known about their dependence.
     pub fn with(measure: Measure, pairs: Pairs<'_>, dependence: Dependence) -> Self {
         match measure {
-            Measure::Latency => Self::of_latency(pairs, dependence),
+            Measure::Latency => Self::of_latency(pairs, &pairs.differences(), dependence),
             Measure::Errors => Self::of_errors(pairs, dependence),
         }
     }
 
-    fn of_latency(pairs: Pairs<'_>, dependence: Dependence) -> Self {
-        let d = &pairs.differences();
+    /// With the differences of these pairs.
+    pub(super) fn of_latency(pairs: Pairs<'_>, d: &Differences, dependence: Dependence) -> Self {
         let pass_fail = pairs.pass_fail();
         let test = signed_rank(d, dependence);
         let logs = shift(d, dependence);

@@ -36,7 +36,7 @@ mod track;
 mod watch;
 
 pub use aa::{STRETCH_PAIRS, Seen, SelfComparison, Tally};
-pub use across::{Factor, factor, factors_to_fastest, interaction};
+pub use across::{Factor, factor, factors_to_fastest, interactions};
 pub use differences::{Dependence, Differences, Lag1, NotFinite};
 pub use judge::{
     Assessment, Direction, Disturbance, EFFECTIVE_MIN, FAILED_MAX, Judgement, Measure, Rule, Standing,
@@ -47,4 +47,4 @@ pub use normal::wilson;
 pub use pairs::{Answer, CellRules, Lost, Pairs, Taken, Visit, Window};
 pub use shift::{Interval, Shift, shift};
 pub use signed_rank::{EXACT_MAX, Method, SignedRank, signed_rank};
-pub use watch::{CellKey, Change, Settings, Touched, Watch};
+pub use watch::{CellKey, Change, Family, Settings, Touched, Watch};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::differences::Differences;
+use super::differences::{Dependence, Differences};
 use super::mcnemar::PassFail;
 use crate::clock::Timestamp;
 use crate::model::{Floors, RoundId};
@@ -214,13 +214,13 @@ impl Window {
     /// ln t_V − ln t_P. A failed visit counts as the timeout, and never as a faster one.
     fn difference(&self, paired: Paired) -> Option<f64> {
         let timeout = self.rules.timeout.as_secs_f64();
-        let log = |seconds: f32| f64::from(seconds).ln();
-        match paired {
-            Paired::Times { later, earlier } => Some(log(later) - log(earlier)),
-            Paired::LaterFailed { earlier } => Some(timeout.max(f64::from(earlier)).ln() - log(earlier)),
-            Paired::EarlierFailed { later } => Some(log(later) - timeout.max(f64::from(later)).ln()),
-            Paired::BothFailed | Paired::Lost => None,
-        }
+        let (later, earlier) = match paired {
+            Paired::Times { later, earlier } => (f64::from(later), f64::from(earlier)),
+            Paired::LaterFailed { earlier } => (timeout.max(f64::from(earlier)), f64::from(earlier)),
+            Paired::EarlierFailed { later } => (f64::from(later), timeout.max(f64::from(later))),
+            Paired::BothFailed | Paired::Lost => return None,
+        };
+        Some((later / earlier).ln())
     }
 }
 
@@ -281,6 +281,15 @@ impl<'a> Pairs<'a> {
             _ => 0.0,
         });
         Differences::new(d.collect()).unwrap_or_default()
+    }
+
+    /// How much failures depend on each other: as an outage's do.
+    pub(super) fn dependence_of_failures(self) -> Dependence {
+        let all = self.pass_fail();
+        if all.only_later_failed + all.only_earlier_failed == 0 {
+            return Dependence::NONE;
+        }
+        Dependence::of_failures(&self.failures())
     }
 
     pub fn pass_fail(self) -> PassFail {

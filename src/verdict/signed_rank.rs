@@ -37,17 +37,28 @@ pub struct SignedRank {
 
 /// Tests whether `d` is symmetric about 0. Of no differences, or zeros alone, p is 1.
 pub fn signed_rank(d: &Differences, dependence: Dependence) -> SignedRank {
-    let mut signed: Vec<f64> = d.as_slice().iter().copied().filter(|x| *x != 0.0).collect();
-    let n = signed.len();
+    let sorted = d.sorted();
+    let negative = &sorted[..sorted.partition_point(|x| *x < 0.0)];
+    let positive = &sorted[sorted.partition_point(|x| *x <= 0.0)..];
+    let n = negative.len() + positive.len();
     if n == 0 {
         return SignedRank { used: 0, w_plus: 0.0, method: Method::Exact, z: 0.0, p: 1.0 };
     }
-    signed.sort_unstable_by(|a, b| a.abs().total_cmp(&b.abs()));
+    // Both ascend by size from 0 outwards; they are merged.
+    let (mut below, mut above) = (negative.iter().rev().peekable(), positive.iter().peekable());
     let (mut w_plus, mut ties, mut at) = (0.0, 0.0, 0);
     while at < n {
-        let same = signed[at..].iter().take_while(|x| x.abs() == signed[at].abs()).count();
+        let size = below.peek().map_or(f64::INFINITY, |x| -**x).min(above.peek().map_or(f64::INFINITY, |x| **x));
+        let (mut minus, mut plus) = (0, 0);
+        while below.next_if(|x| -**x == size).is_some() {
+            minus += 1;
+        }
+        while above.next_if(|x| **x == size).is_some() {
+            plus += 1;
+        }
+        let same = minus + plus;
         let rank = at as f64 + (same as f64 + 1.0) / 2.0;
-        w_plus += rank * signed[at..at + same].iter().filter(|x| **x > 0.0).count() as f64;
+        w_plus += rank * plus as f64;
         ties += tie_term(same);
         at += same;
     }

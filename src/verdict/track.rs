@@ -69,8 +69,9 @@ impl Track {
     /// Whether any outcome of this cell could be significant at all. One that cannot costs the others
     /// nothing (Tarone 1990).
     pub fn counts(&self, settings: &Settings) -> bool {
-        let attainable = || 0.5_f64.powf(self.discordant as f64 - 1.0) <= settings.alpha;
-        self.key.measure == Measure::Latency || attainable()
+        let attainable = |pairs: i32| 0.5_f64.powi(pairs - 1) <= settings.alpha;
+        let discordant = i32::try_from(self.discordant).unwrap_or(i32::MAX);
+        self.key.measure == Measure::Latency || attainable(discordant)
     }
 
     /// Holds the looks that are due, in a family of so many cells.

@@ -31,7 +31,7 @@ use super::differences::{Dependence, Lag1};
 use super::judge::{
     Assessment, Disturbance, Judgement, Measure, Rule, Standing, Verdict, decide, disturbance,
 };
-use super::pairs::Window;
+use super::pairs::{Pairs, Window};
 use super::track::Track;
 
 /// One cell of a comparison.
@@ -81,6 +81,31 @@ pub struct Touched<'a> {
     pub host: Option<Disturbance>,
 }
 
+/// What the cells of a comparison are to each other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Family {
+    /// How many share the chance of a false verdict.
+    pub cells: usize,
+    /// Their common lag-1 autocorrelation, if any is known.
+    rho: Option<f64>,
+}
+
+impl Family {
+    /// The numbers of a cell, and how much its pairs depend on each other. Latencies are seen with the
+    /// whole family; failures come in spells of their own.
+    fn assess(&self, measure: Measure, pairs: Pairs<'_>) -> (Assessment, Dependence) {
+        if measure == Measure::Errors {
+            let dependence = pairs.dependence_of_failures();
+            return (Assessment::with(measure, pairs, dependence), dependence);
+        }
+        let d = pairs.differences();
+        let dependence = Lag1::of(&d).map_or(Dependence::NONE, |own| {
+            Dependence::within_family(own, self.rho.unwrap_or(own.rho))
+        });
+        (Assessment::of_latency(pairs, &d, dependence), dependence)
+    }
+}
+
 /// The state of one comparison: some 200 bytes for each cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Watch {
@@ -97,7 +122,16 @@ impl Watch {
     /// How many cells share the chance of a false verdict: each request on each deployment by latency,
     /// and by errors where there are any.
     pub fn cells(&self) -> usize {
-        self.tracks.iter().filter(|t| t.counts(&self.settings)).count()
+        self.family().cells
+    }
+
+    /// What all cells know together, as of the last looks.
+    pub fn family(&self) -> Family {
+        let cells = self.tracks.iter().filter(|t| t.counts(&self.settings)).count();
+        let known = || self.tracks.iter().filter_map(|t| t.lag1);
+        let pairs: usize = known().map(|lag1| lag1.pairs).sum();
+        let sum: f64 = known().map(|lag1| lag1.rho * lag1.pairs as f64).sum();
+        Family { cells, rho: (pairs > 0).then(|| sum / pairs as f64) }
     }
 
     /// Takes in what a round brought, and returns whose verdict changed. Looks at these cells only, and
@@ -111,7 +145,11 @@ impl Watch {
                 }
             }
         }
-        due.into_iter().filter_map(|(cell, measure)| self.look(cell, measure)).collect()
+        if due.is_empty() {
+            return Vec::new();
+        }
+        let family = self.family();
+        due.into_iter().filter_map(|(cell, measure)| self.look(cell, measure, &family)).collect()
     }
 
     fn place(&self, request: &str, deployment: &str, measure: Measure) -> Result<usize, usize> {
@@ -151,11 +189,10 @@ impl Watch {
         true
     }
 
-    fn look(&mut self, cell: &Touched<'_>, measure: Measure) -> Option<Change> {
+    fn look(&mut self, cell: &Touched<'_>, measure: Measure, family: &Family) -> Option<Change> {
         let at = self.place(cell.request, cell.deployment, measure).ok()?;
-        let own = self.tracks[at].lag1;
-        let (dependence, cells) = (self.dependence(measure, cell.window, own), self.cells());
-        let assessment = Assessment::with(measure, cell.window.all(), dependence);
+        let cells = family.cells;
+        let (assessment, dependence) = family.assess(measure, cell.window.all());
         let track = &mut self.tracks[at];
         track.look(&assessment, cell.window, dependence, &self.settings, cells);
         let from = track.verdict;
@@ -169,30 +206,17 @@ impl Watch {
         (from != to).then(|| Change { key: track.key.clone(), from, to })
     }
 
-    /// How much the pairs of a window depend on each other. Latencies are seen with the whole family;
-    /// failures come in spells of their own.
-    fn dependence(&self, measure: Measure, window: &Window, own: Option<Lag1>) -> Dependence {
-        if measure == Measure::Errors {
-            return Dependence::of_failures(&window.all().failures());
-        }
-        let Some(own) = own else { return Dependence::NONE };
-        let known = || self.tracks.iter().filter_map(|t| t.lag1);
-        let pairs: usize = known().map(|lag1| lag1.pairs).sum();
-        if pairs == 0 {
-            return Dependence::from_rho(own.rho);
-        }
-        let family = known().map(|lag1| lag1.rho * lag1.pairs as f64).sum::<f64>() / pairs as f64;
-        Dependence::within_family(own, family)
-    }
-
     /// The verdict that stands for a cell, with the numbers of now. `None` for a cell never seen.
     pub fn judgement(&self, cell: &Touched<'_>, measure: Measure) -> Option<Judgement> {
+        self.judgement_in(&self.family(), cell, measure)
+    }
+
+    /// The same for many cells, whose family is looked at once.
+    pub fn judgement_in(&self, family: &Family, cell: &Touched<'_>, measure: Measure) -> Option<Judgement> {
         let track = &self.tracks[self.place(cell.request, cell.deployment, measure).ok()?];
-        let own = Lag1::of(&cell.window.all().differences());
-        let dependence = self.dependence(measure, cell.window, own);
-        let assessment = Assessment::with(measure, cell.window.all(), dependence);
+        let (assessment, _) = family.assess(measure, cell.window.all());
         let disturbance = disturbance(cell.window, cell.host);
-        let missing = assessment.pairs_missing(self.cells(), self.settings.alpha);
+        let missing = assessment.pairs_missing(family.cells, self.settings.alpha);
         let to_look = usize::try_from(track.pairs_to_look()).unwrap_or(usize::MAX);
         let (verdict, rule, rounds_needed) = match track.verdict {
             _ if disturbance.is_some() => (Verdict::Invalid, Rule::Disturbed, 0),

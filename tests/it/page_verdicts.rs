@@ -17,7 +17,7 @@ use crate::rig::Home;
 const COMPARED: &str = "/deployments/cachet-3.x-mariadb/compare/components";
 
 /// So many comparisons of deployments with themselves are over.
-async fn own(fleet: &Fleet, comparisons: u64, wrong: u64) {
+pub async fn own(fleet: &Fleet, comparisons: u64, wrong: u64) {
     let count = |metric, count| Increment {
         metric,
         attributes: format!(r#"[["{}","{SUITE}"]]"#, names::SUITE),

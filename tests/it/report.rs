@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::page_fleet::Fleet;
 use crate::page_judged;
+use crate::page_verdicts;
 use crate::page_past;
 use crate::rig::Home;
 
@@ -76,7 +77,7 @@ async fn one_question_is_answered_by_itself() {
 async fn versions_and_databases_are_told_with_their_certainty() {
     let (fleet, daemon) = served().await;
     page_judged::judged(&fleet).await;
-    page_judged::own(&fleet, 12, 0).await;
+    page_verdicts::own(&fleet, 12, 0).await;
     let home = Home::new();
     let ask =
         ["report", "--daemon", &daemon, "--question", "databases", "--question", "versions", "--output"];

@@ -75,6 +75,7 @@ pub fn standing(request: &str, verdict: Verdict) -> Standing {
         warm_up_ratio: judged.then_some(1.4),
         lost: Lost::default(),
         across: Across::default(),
+        rolled_back: false,
     }
 }
 

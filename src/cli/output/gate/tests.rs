@@ -64,6 +64,7 @@ fn findings(rounds: u64) -> Findings {
             since: START,
             requests: requests.iter().map(|r| ((*r).to_owned(), CellRules::default())).collect(),
             control: None,
+            rolled_back: false,
         }
     };
     let members = fleet.iter().map(member).collect();
