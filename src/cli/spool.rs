@@ -51,7 +51,7 @@ pub(super) struct Gathering {
 }
 
 /// Runs that are committed together.
-const BATCH: usize = 256;
+const BATCH: usize = 100;
 /// Runs that wait at most while the spool cannot be used.
 const WAITING_MAX: usize = 4_096;
 /// How long rounds may be held up by another one-shot that is delivering.

@@ -72,7 +72,7 @@ impl Session {
         }
         let compared = self.plan.pairing.compared();
         let (started, deadline) = (Instant::now(), Instant::now() + self.plan.limits.time);
-        let mut standings = Vec::new();
+        let (mut standings, mut waiting) = (Vec::new(), u64::MAX);
         let ended = loop {
             let began = Instant::now();
             let prober = self.prober.clone();
@@ -97,8 +97,8 @@ impl Session {
             if let Some(silent) = silent {
                 break Ended::Unreachable(silent);
             }
-            let waiting = self.waiting();
-            let look = waiting == 0 && (changed || self.rounds.is_multiple_of(LOOK_EVERY));
+            let waited = std::mem::replace(&mut waiting, self.waiting());
+            let look = waiting == 0 && (waited > 0 || changed || self.rounds.is_multiple_of(LOOK_EVERY));
             if look || changed || live.is_due() {
                 standings = self.standings();
             }

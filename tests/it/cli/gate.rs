@@ -282,3 +282,16 @@ async fn mistakes_are_told_before_anything_is_asked() {
     });
     assert_eq!((old.asked(), new.asked()), (Vec::new(), Vec::new()));
 }
+
+#[tokio::test]
+async fn telemetry_of_many_rounds_is_delivered_also_where_it_cannot_be_kept() {
+    let (home, _old, _new) = two(Flavour::Sqlite).await;
+    home.write("file", "in the place of a folder");
+    let collector = Collector::start().await;
+    let arguments = ["compare", "old", "new", "--requests", "ping", "--state-dir", "file/state"];
+    let mut command = home.command(arguments);
+    let ran = finish(command.env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.endpoint)).await.expect(0);
+    assert!(ran.stderr.contains("delivered past it"), "{}", ran.stderr);
+    // All requests the first time, then one.
+    assert_eq!(collector.received().spans.len(), 2 * 13 + 62 * 2 * 2);
+}

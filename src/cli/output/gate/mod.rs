@@ -147,14 +147,16 @@ impl Report<'_> {
                 }
             }
         }
-        let named = |(names, remark): (Vec<&str>, Remark<'_>)| {
-            let requests = match names.len() {
-                ..=NAMED_MAX => names.join(", "),
-                n => format!("{n} requests"),
-            };
-            Remark { requests, ..remark }
-        };
-        let mut remarks: Vec<Remark<'_>> = remarks.into_iter().map(named).collect();
+        let mut remarks: Vec<Remark<'_>> = remarks
+            .into_iter()
+            .map(|(names, mut remark)| {
+                remark.requests = match names.len() {
+                    ..=NAMED_MAX => names.join(", "),
+                    n => format!("{n} requests"),
+                };
+                remark
+            })
+            .collect();
         remarks.sort_by_key(|remark| !(remark.check.is_unreachable() || remark.check.is_failing()));
         remarks
     }
