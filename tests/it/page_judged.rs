@@ -21,6 +21,7 @@ pub async fn judged(fleet: &Fleet) -> Vec<Standing> {
         since: now.minus(Duration::from_secs(3_600)),
         requests: REQUESTS.map(|name| (name.to_owned(), CellRules::default())).to_vec(),
         control: Some("ping".into()),
+        rolled_back: false,
     });
     let mut ladder = Ladder::new(SUITE, Settings::default(), members.collect(), Vec::new(), now);
     let rounds = fleet.seen.lock().unwrap().clone();

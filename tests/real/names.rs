@@ -222,6 +222,7 @@ async fn judge(store: &Store, living: &Arc<Deployment>, fleet: &Resource, now: T
         since: began,
         requests: vec![("ping".to_owned(), CellRules::default())],
         control: None,
+        rolled_back: false,
     };
     let members = all.iter().map(member).collect();
     let mut ladder = Ladder::new("cachet", Watching::default(), members, Vec::new(), now);
