@@ -126,7 +126,10 @@ fn here(path: &str) -> &str {
 
 /// Keeps a number and its unit on one line.
 fn unbroken(text: &str) -> String {
-    let mut text = text.replace(" ms", "\u{a0}ms").replace(" %", "\u{a0}%").replace(" min", "\u{a0}min");
+    let mut text = text.to_owned();
+    for unit in ["ms", "%", "min", "pair", "round", "points"] {
+        text = text.replace(&format!(" {unit}"), &format!("\u{a0}{unit}"));
+    }
     for end in [' ', ')', ',', ';', '.'] {
         text = text.replace(&format!(" s{end}"), &format!("\u{a0}s{end}"));
     }

@@ -102,6 +102,10 @@ fn a_slow_database_is_told_by_a_factor_with_its_interval() {
 #[test]
 fn false_verdicts_are_never_told_as_a_bare_ratio() {
     let told = |comparisons, false_verdicts| own_words(&Own { comparisons, false_verdicts }.into());
+    let alarming = |comparisons, false_verdicts| {
+        crate::page::OwnComparisons::from(Own { comparisons, false_verdicts }).is_alarming()
+    };
+    assert!(!alarming(0, 0) && !alarming(40, 1) && alarming(40, 8));
     assert_eq!(
         told(0, 0),
         "no comparison of a version with itself is over yet; each takes 240 pairs of rounds"

@@ -16,7 +16,7 @@ use crate::history::Chosen;
 use crate::model::Version;
 use crate::otlp::names;
 use crate::store::{Store, StoreError};
-use crate::verdict::Tally;
+use crate::verdict::{Settings, Tally};
 
 /// Every request of every living deployment against the version before.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -45,6 +45,13 @@ impl From<Tally> for OwnComparisons {
         let (low, high) = tally.interval();
         let Tally { comparisons, false_verdicts } = tally;
         OwnComparisons { comparisons, false_verdicts, low, high }
+    }
+}
+
+impl OwnComparisons {
+    /// Surely more false verdicts than a comparison may have.
+    pub fn is_alarming(&self) -> bool {
+        self.comparisons > 0 && self.low > Settings::default().alpha
     }
 }
 

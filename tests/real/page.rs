@@ -269,6 +269,10 @@ async fn it_is_worth_looking_at() {
     screenshot(&format!("{url}/framed?path=/"), "page-phone.png", "390,8000", &[]).await;
     let evidence = format!("{url}/deployments/cachet-2.4-postgresql");
     screenshot(&evidence, "page-deployment.png", "1220,1700", &[]).await;
+    let crowd = unlucky().await;
+    let (crowded, _notices) = crowd.router("staging");
+    let crowded = serve(crowded).await;
+    screenshot(&crowded, "page-crowded.png", "1220,3300", &[]).await;
     let compared = format!("{url}{COMPARED}");
     screenshot(&compared, "page-compared.png", "1220,2000", &[]).await;
     screenshot(&compared, "page-compared-dark.png", "1220,2000", &[dark]).await;

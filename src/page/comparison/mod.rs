@@ -35,6 +35,7 @@ use crate::clock::Timestamp;
 use crate::compare::Standing;
 use crate::model::{Outcome, Phase, Phases, RoundId, TraceId};
 use crate::store::{DeploymentRow, RunRow, SampleRow, Store, StoreError};
+use crate::verdict::CellRules;
 use pairing::pairs;
 
 /// Samples of one side that are read: 640 pairs, and what of their rounds was lost.
@@ -112,8 +113,14 @@ struct Read {
 }
 
 impl Read {
-    async fn of(store: &Store, row: DeploymentRow, standing: &Standing) -> Result<Self, StoreError> {
-        let since = Timestamp(i64::MIN);
+    /// What a window may hold: of the last 7 days, the newest.
+    async fn of(
+        store: &Store,
+        row: DeploymentRow,
+        standing: &Standing,
+        at: Timestamp,
+    ) -> Result<Self, StoreError> {
+        let since = at.minus(CellRules::default().age_max);
         let mut samples = store.samples(row.key, Some(&standing.request), since, SAMPLES_MAX).await?;
         let runs: Vec<RunRow> = store.runs(row.key, RUNS_MAX).await?;
         let runs = runs.into_iter().filter(|run| run.suite == standing.suite);
@@ -187,13 +194,13 @@ impl Comparison {
                  begins one; /api/v1/verdicts lists those that there are"
             )));
         };
-        let later = Read::of(store, row, &standing).await?;
+        let later = Read::of(store, row, &standing, at).await?;
         let mut earlier = None;
         if let Some(against) = &standing.against
             && let Some(row) = find(store, &against.deployment).await?
             && row.version.to_string() == against.version
         {
-            earlier = Some(Read::of(store, row, &standing).await?);
+            earlier = Some(Read::of(store, row, &standing, at).await?);
         }
         Ok(Comparison::new(standing, &later, earlier.as_ref(), at))
     }

@@ -252,6 +252,7 @@ fn failures(assessment: &Assessment) -> String {
 fn probability(p: f64) -> String {
     match p {
         p if p < 0.000_1 => format!("{p:.0e}"),
-        p => format!("{p:.4}"),
+        p if p < 0.1 => format!("{p:.4}"),
+        p => format!("{p:.2}"),
     }
 }
