@@ -112,7 +112,9 @@ impl Compare {
         let suites = all.iter().filter(|suite| both(suite)).cloned().collect();
         let (a_name, b_name) = (a.name.clone(), b.name.clone());
         let pairing = Pairing { fleet: vec![b, a], judged: 1, pairs: vec![(0, 1)] };
-        let limits = Limits { time: self.timeout, rounds: self.rounds_max, until_clear: true };
+        // It is to show how both differ, in everything.
+        let limits =
+            Limits { time: self.timeout, rounds: self.rounds_max, until_clear: true, until_regressed: false };
         let plan = Plan::new(suites, pairing, &self.requests, limits, clock.now())?;
         anyhow::ensure!(plan.compares(), "{a_name} and {b_name} are asked no request of the same name");
         Ok(plan)

@@ -197,8 +197,12 @@ impl Probe {
         let pairing = baseline.pair(judged, &known).map_err(anyhow::Error::msg)?;
         pairing.alone().for_each(|deployment| eprintln!("{}", baseline.missing(deployment, &known)));
         let GateArgs { gate, gate_requests, gate_timeout, rounds_max, .. } = &self.gate;
-        let until_clear = *gate == Some(Gate::Strict);
-        let limits = Limits { time: *gate_timeout, rounds: *rounds_max, until_clear };
+        let limits = Limits {
+            time: *gate_timeout,
+            rounds: *rounds_max,
+            until_clear: *gate == Some(Gate::Strict),
+            until_regressed: gate.is_some(),
+        };
         let plan = gate::Plan::new(suites, pairing, gate_requests, limits, clock.now())?;
         gate::Command { plan, gate: *gate, one_shot: &self.one_shot }.run(global, env, clock)
     }

@@ -22,6 +22,8 @@ pub struct Check {
     pub unreachable: u64,
     /// Not asked, or refused with 429, for a reason that says nothing about the version.
     pub withheld: u64,
+    /// Why it was not asked last.
+    pub reason: String,
     /// What was wrong last, and where.
     pub detail: String,
     pub trace: Option<TraceId>,
@@ -83,9 +85,9 @@ impl Checks {
                 let limited = sample.first().is_some_and(|a| a.error == Some(ErrorType::RateLimited));
                 if limited || sample.attempts.is_empty() {
                     // What follows an unreachable request is not asked either, and that one is counted.
-                    check.withheld += u64::from(limited || sample.detail != NOTHING_THERE);
-                    if check.asked == 0 {
-                        check.detail.clone_from(&sample.detail);
+                    if limited || sample.detail != NOTHING_THERE {
+                        check.withheld += 1;
+                        check.reason.clone_from(&sample.detail);
                     }
                     continue;
                 }

@@ -88,11 +88,14 @@ impl Live {
             });
             rows.truncate(most.saturating_sub(1));
         }
-        let mut picture = [true, false]
+        let fits = |table: &String| {
+            table.lines().all(|line| console::measure_text_width(line) <= usize::from(width))
+        };
+        let mut picture = [(true, true), (true, false), (false, true)]
             .into_iter()
-            .map(|whiskers| self.table(&rows, whiskers))
-            .find(|table| table.lines().all(|line| console::measure_text_width(line) <= usize::from(width)))
-            .unwrap_or_else(|| self.table(&rows, false));
+            .map(|(whiskers, next)| self.table(&rows, whiskers, next))
+            .find(fits)
+            .unwrap_or_else(|| self.table(&rows, false, false));
         if more > 0 {
             picture.push_str(&format!("and {} more\n", more + 1));
         }
@@ -101,7 +104,7 @@ impl Live {
         picture.lines().map(cut).collect::<Vec<_>>().join("\n")
     }
 
-    fn table(&self, rows: &[&Standing], whiskers: bool) -> String {
+    fn table(&self, rows: &[&Standing], whiskers: bool, next: bool) -> String {
         let mut header = vec!["request", "verdict", "ratio"];
         if self.several {
             header.insert(1, "deployment");
@@ -109,8 +112,12 @@ impl Live {
         if whiskers {
             header.push(verdict::SCALE);
         }
-        header.extend(["pairs", ""]);
-        let mut table = plain_table(&header, &[header.len() - 2]);
+        header.push("pairs");
+        let pairs = header.len() - 1;
+        if next {
+            header.push("");
+        }
+        let mut table = plain_table(&header, &[pairs]);
         if self.color {
             table.enforce_styling();
             table.set_header(header.iter().map(|name| Drawn::new(name).add_attribute(Attribute::Dim)));
@@ -130,8 +137,11 @@ impl Live {
                 cells.push(Drawn::new(verdict::whisker(verdict::told_ratio(standing))));
             }
             let needed = standing.judgement().map_or(0, |judgement| judgement.rounds_needed);
-            let next = if needed > 0 { format!("next look in {needed}") } else { String::new() };
-            cells.extend([Drawn::new(verdict::pairs(standing)), Drawn::new(next)]);
+            cells.push(Drawn::new(verdict::pairs(standing)));
+            if next {
+                let words = if needed > 0 { format!("next look in {needed}") } else { String::new() };
+                cells.push(Drawn::new(words));
+            }
             table.add_row(cells);
         }
         lines(&table)

@@ -49,6 +49,8 @@ pub struct Limits {
     pub rounds: Option<u32>,
     /// Until every cell has a clear verdict, and not only until no regression waits to be confirmed.
     pub until_clear: bool,
+    /// A confirmed regression ends it, unless another one may be about to be confirmed.
+    pub until_regressed: bool,
 }
 
 /// One suite with what it compares.

@@ -69,6 +69,13 @@ impl Session {
         let mut live = Live::new(color, &self.plan);
         if self.plan.compares() {
             live.say(&pace.announcement(&self.plan));
+            for (later, earlier) in &self.plan.pairing.pairs {
+                let told = |at: usize| {
+                    let deployment = &self.plan.pairing.fleet[at];
+                    format!("{} ({} on {})", deployment.name, deployment.version, deployment.db)
+                };
+                live.say(&format!("{} against {}", told(*later), told(*earlier)));
+            }
         }
         let compared = self.plan.pairing.compared();
         let (started, deadline) = (Instant::now(), Instant::now() + self.plan.limits.time);
@@ -191,6 +198,9 @@ impl Session {
         }
         if let Some(standings) = standings {
             let regressed = standings.iter().any(|standing| standing.verdict == Verdict::Regressed);
+            if regressed && self.plan.limits.until_regressed && self.candidates() == 0 {
+                return Some(Ended::Regressed);
+            }
             let clear = || standings.iter().all(super::findings::is_clear);
             if waiting == 0 && (!self.plan.limits.until_clear || clear()) {
                 return Some(if regressed { Ended::Regressed } else { Ended::Settled });

@@ -49,6 +49,7 @@ pub(super) fn render(report: &Report) -> String {
             "failed": check.failed,
             "unreachable": check.unreachable,
             "withheld": check.withheld,
+            "withheld_reason": check.reason,
             "detail": check.detail,
             "trace_id": check.trace,
         })).collect::<Vec<_>>(),

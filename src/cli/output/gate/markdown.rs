@@ -148,10 +148,7 @@ fn undecided(report: &Report) -> Option<String> {
 fn all(report: &Report, out: &mut String) {
     let several = report.is_of_several();
     let findings = report.findings;
-    out.push_str(&format!(
-        "\n<details><summary>All {}</summary>\n\n",
-        super::plural(findings.compared(), "comparison")
-    ));
+    out.push_str("\n<details><summary>All comparisons</summary>\n\n");
     let (head, rule) = if several { ("deployment | ", " --- |") } else { ("", "") };
     out.push_str(&format!(
         "| request | {head}verdict | time | difference | median | pairs | why |\n\

@@ -211,9 +211,10 @@ fn went(check: &Check) -> String {
     } else if check.degraded > 0 {
         of(check.degraded, "degraded")
     } else if check.asked > 0 {
-        format!("left out in {}, {} asked", count(check.withheld, "round"), check.asked)
+        let rounds = count(check.withheld, "round");
+        format!("left out in {rounds}, asked in {}: {}", check.asked, check.reason)
     } else {
-        format!("never asked: {}", check.detail)
+        format!("never asked: {}", check.reason)
     }
 }
 
