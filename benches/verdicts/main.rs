@@ -39,8 +39,7 @@ const EVERY: Duration = Duration::from_millis(5);
 
 fn main() -> anyhow::Result<()> {
     let settings = Settings::parse();
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let fleet = Fleet::new(100);
     println!("{}", fleet.told());
     let ladder = judge(&fleet)?;
@@ -55,7 +54,10 @@ fn judge(fleet: &Fleet) -> anyhow::Result<Ladder> {
     for n in 0..FULL {
         ladder.replay(&fleet.round(n, fleet.everyone()));
     }
-    println!("\nfrom full windows ({FULL} rounds, made and taken in within {:.1} s)", started.elapsed().as_secs_f64());
+    println!(
+        "\nfrom full windows ({FULL} rounds, made and taken in within {:.1} s)",
+        started.elapsed().as_secs_f64()
+    );
     let after = |seen: &Seen, ladder: &mut Ladder| {
         let mut times = [Duration::ZERO; 4];
         let mut timed = |at: usize, work: &mut dyn FnMut()| {
@@ -72,15 +74,22 @@ fn judge(fleet: &Fleet) -> anyhow::Result<Ladder> {
     };
     let mut whole: Vec<_> =
         (FULL..).take(RUNS).map(|n| after(&fleet.round(n, fleet.everyone()), &mut ladder)).collect();
-    let mut part: Vec<_> = (FULL + 100..)
-        .take(RUNS)
-        .map(|n| after(&fleet.round(n, fleet.one_pair()), &mut ladder))
-        .collect();
+    let mut part: Vec<_> =
+        (FULL + 100..).take(RUNS).map(|n| after(&fleet.round(n, fleet.one_pair()), &mut ladder)).collect();
     let standings = median(&mut whole, 1);
-    line("all standings anew", ms(standings), Some((standings <= Duration::from_millis(500), "at most 500 ms")));
+    line(
+        "all standings anew",
+        ms(standings),
+        Some((standings <= Duration::from_millis(500), "at most 500 ms")),
+    );
     line("taking a round of all in", ms(median(&mut whole, 0)), None);
-    let bytes = serde_json::to_string(&ladder.save())?.len() + serde_json::to_string(&ladder.standings(fleet.at(FULL)))?.len();
-    line("its state as JSON", format!("{}, with standings {:.1} MB", ms(median(&mut whole, 2)), bytes as f64 / 1e6), None);
+    let bytes = serde_json::to_string(&ladder.save())?.len()
+        + serde_json::to_string(&ladder.standings(fleet.at(FULL)))?.len();
+    line(
+        "its state as JSON",
+        format!("{}, with standings {:.1} MB", ms(median(&mut whole, 2)), bytes as f64 / 1e6),
+        None,
+    );
     line("who needs rounds", ms(median(&mut whole, 3)), None);
     let cells = fleet.cells() as u32;
     let own = median(&mut part, 1);
@@ -149,7 +158,10 @@ async fn lateness(fleet: &Fleet, mut ladder: Ladder, time: Duration) -> anyhow::
             .then(|| (of(late, 0.99) <= of(&idle, 0.99) + 5.0, "p99 within 5 ms of the one without"));
         line(name, told, aim);
     }
-    println!("  ({judged} rounds of all, judged and written as JSON in {:.1} s)", began.elapsed().as_secs_f64());
+    println!(
+        "  ({judged} rounds of all, judged and written as JSON in {:.1} s)",
+        began.elapsed().as_secs_f64()
+    );
     Ok(())
 }
 
@@ -176,7 +188,8 @@ async fn load(fleet: &Fleet, samples: u64) -> anyhow::Result<()> {
     let seen = visits::seen(&store, &builds, fleet::SUITE, fleet.at(0)).await?;
     let read = started.elapsed();
     anyhow::ensure!(seen.len() as u64 == rounds, "{} of {rounds} rounds were read", seen.len());
-    let mut ladder = Ladder::new(fleet::SUITE, Looks::default(), fleet.members(), Vec::new(), fleet.at(rounds));
+    let mut ladder =
+        Ladder::new(fleet::SUITE, Looks::default(), fleet.members(), Vec::new(), fleet.at(rounds));
     for round in &seen {
         ladder.replay(round);
     }

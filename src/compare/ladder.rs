@@ -12,8 +12,8 @@ use super::standing::{Across, Against, Standing};
 use crate::clock::Timestamp;
 use crate::model::RoundId;
 use crate::verdict::{
-    Answer, CellKey, Disturbance, Family, Judgement, Measure, Rule, Seen as OwnSeen, SelfComparison, Settings,
-    Tally, Touched, Verdict, Visit, Watch,
+    Answer, CellKey, Disturbance, Family, Judgement, Measure, Rule, Seen as OwnSeen, SelfComparison,
+    Settings, Tally, Touched, Verdict, Visit, Watch,
 };
 
 /// Pairs within which a fresh version is to be judged for the first time: its first confirmation. Rounds
@@ -420,6 +420,7 @@ impl Ladder {
             cells: family.map_or(0, |family| family.cells),
             floor_ratio: rules.floors.ratio,
             floor_seconds: rules.floors.difference.as_secs_f64(),
+            pair_gap_seconds: rules.pair_gap_max.as_secs_f64(),
             warm_up_ratio: cell.and_then(|cell| cell.window.warm_up_ratio()),
             lost: cell.map(|cell| cell.window.lost).unwrap_or_default(),
             across: match whole {
@@ -434,7 +435,8 @@ impl Ladder {
             standing.rolled_back |= earlier.since > member.since;
             let watch = &comparison.watch;
             let judged = cell.known(family.cells, self.host);
-            let judged = judged.unwrap_or_else(|| judge(watch, &family, deployment, request, cell, self.host));
+            let judged =
+                judged.unwrap_or_else(|| judge(watch, &family, deployment, request, cell, self.host));
             let Judged { latency, errors, .. } = judged;
             (standing.verdict, standing.measure, standing.rule) = together(&latency, &errors);
             (standing.latency, standing.errors) = (Some(latency), Some(errors));
@@ -552,7 +554,9 @@ fn judge(
 ) -> Judged {
     let touched = Touched { request, deployment, window: &cell.window, host };
     let of = |measure| {
-        watch.judgement_in(family, &touched, measure).unwrap_or_else(|| Judgement::none(measure, &cell.window))
+        watch
+            .judgement_in(family, &touched, measure)
+            .unwrap_or_else(|| Judgement::none(measure, &cell.window))
     };
     let (latency, errors) = (of(Measure::Latency), of(Measure::Errors));
     Judged { newest: cell.window.newest(), cells: family.cells, host, latency, errors }

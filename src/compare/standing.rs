@@ -45,6 +45,9 @@ pub struct Standing {
     /// The floors of relevance: ratio less 1, and seconds.
     pub floor_ratio: f64,
     pub floor_seconds: f64,
+    /// Two visits further apart are no pair.
+    #[serde(default = "usual_gap")]
+    pub pair_gap_seconds: f64,
     /// Median ratio of the first rounds after the deployment, which are not judged.
     pub warm_up_ratio: Option<f64>,
     /// Rounds that became no pair, and why.
@@ -52,6 +55,10 @@ pub struct Standing {
     pub lost: Lost,
     /// What the database has to do with it.
     pub across: Across,
+}
+
+fn usual_gap() -> f64 {
+    crate::model::PAIR_GAP_MAX.as_secs_f64()
 }
 
 /// A deployment of the version before.

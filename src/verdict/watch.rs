@@ -99,9 +99,8 @@ impl Family {
             return (Assessment::with(measure, pairs, dependence), dependence);
         }
         let d = pairs.differences();
-        let dependence = Lag1::of(&d).map_or(Dependence::NONE, |own| {
-            Dependence::within_family(own, self.rho.unwrap_or(own.rho))
-        });
+        let dependence = Lag1::of(&d)
+            .map_or(Dependence::NONE, |own| Dependence::within_family(own, self.rho.unwrap_or(own.rho)));
         (Assessment::of_latency(pairs, &d, dependence), dependence)
     }
 }

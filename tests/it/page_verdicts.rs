@@ -119,7 +119,7 @@ async fn evidence_reads_well() {
     pairs.truncate(1);
     json["slowest"].as_array_mut().unwrap().truncate(1);
     steady().bind(|| {
-        insta::assert_snapshot!("api_comparison", serde_json::to_string_pretty(&json).unwrap());
+        insta::assert_snapshot!("api_comparison", crate::page::pretty(&json));
     });
 }
 

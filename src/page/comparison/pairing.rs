@@ -46,12 +46,13 @@ fn by_round(samples: &[SampleRow]) -> HashMap<RoundId, (Timestamp, Answer)> {
 /// Oldest first. Rounds that became no pair are counted in the standing, and are not among these.
 pub fn pairs(later: &[SampleRow], earlier: &[SampleRow], standing: &Standing) -> Vec<Pair> {
     let rules = CellRules::default();
+    let gap_max = Duration::try_from_secs_f64(standing.pair_gap_seconds).unwrap_or(rules.pair_gap_max);
     let earlier = by_round(earlier);
     let mut pairs: Vec<Pair> = by_round(later)
         .into_iter()
         .filter_map(|(round, (at, own))| {
             let (other_at, other) = *earlier.get(&round)?;
-            if at.since(other_at).max(other_at.since(at)) > rules.pair_gap_max {
+            if at.since(other_at).max(other_at.since(at)) > gap_max {
                 return None;
             }
             let time = |answer| match answer {

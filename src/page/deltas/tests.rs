@@ -72,6 +72,7 @@ pub fn standing(request: &str, verdict: Verdict) -> Standing {
         cells: 48,
         floor_ratio: 0.05,
         floor_seconds: 0.001,
+        pair_gap_seconds: 5.0,
         warm_up_ratio: judged.then_some(1.4),
         lost: Lost::default(),
         across: Across::default(),
