@@ -12,8 +12,8 @@ use crate::dashboards::rules::Rule;
 use crate::dashboards::{Grafana, empty, names, promql};
 use crate::parts::process::Process;
 
-/// So long the demo has to fill every panel; an estimate takes twenty pairs of rounds and more.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// So long the demo has to fill every panel; a confirmed regression takes 63 rounds.
+const PATIENCE: Duration = Duration::from_secs(420);
 /// Sent only in cases that the demo has not: load told by a tool that asks for a rate, discovery.
 const NOT_IN_THE_DEMO: &[&str] = &[
     "cachetscope_load_offered_per_second",
