@@ -93,8 +93,7 @@ impl Fleet {
     }
 
     pub fn members(&self) -> Vec<Member> {
-        let requests: Vec<_> =
-            self.requests.iter().map(|r| (r.name.clone(), CellRules::default())).collect();
+        let requests: Vec<_> = self.requests.iter().map(|r| (r.name.clone(), CellRules::default())).collect();
         let member = |d: &Arc<Deployment>| Member {
             build: d.key(),
             name: d.name.clone(),
@@ -136,7 +135,10 @@ impl Fleet {
             visits.extend(self.requests.iter().map(|request| Visited {
                 build: build.clone(),
                 request: request.name.clone(),
-                visit: Visit { started: self.at(n), answer: Answer::Passed(Duration::from_nanos(noise.next())) },
+                visit: Visit {
+                    started: self.at(n),
+                    answer: Answer::Passed(Duration::from_nanos(noise.next())),
+                },
             }));
         }
         Seen { round: id, scheduled: self.at(n), visits }

@@ -41,12 +41,11 @@ pub(super) fn group<'a>(
         let all: Vec<Changes> = asked.iter().map(|(m, _)| seconds(m, request)).collect();
         let several = asked.iter().any(|(m, _)| m.db != asked[0].0.db);
         let factors = if several { verdict::factors_to_fastest(&all) } else { vec![None; all.len()] };
-        let is_one = |f: &Option<verdict::Factor>| f.is_some_and(|f| f.ratio.low == 1.0 && f.ratio.high == 1.0);
+        let is_one =
+            |f: &Option<verdict::Factor>| f.is_some_and(|f| f.ratio.low == 1.0 && f.ratio.high == 1.0);
         let fastest = factors.iter().position(is_one).map(|at| asked[at].0.db);
-        let cells: Vec<(Flavour, Changes)> = asked
-            .iter()
-            .map(|(m, _)| (m.db, changes(&m.name, request).unwrap_or_default()))
-            .collect();
+        let cells: Vec<(Flavour, Changes)> =
+            asked.iter().map(|(m, _)| (m.db, changes(&m.name, request).unwrap_or_default())).collect();
         let interactions = verdict::interactions(&cells);
         for (at, (member, control)) in asked.iter().enumerate() {
             let is_control = member.control.as_deref() == Some(request);

@@ -354,9 +354,8 @@ fn identical_times_are_judged_like_any_others() {
 
 #[test]
 fn two_deployments_of_one_version_and_flavour_are_judged_each_on_its_own() {
-    let members = [mysql("old-b", "2.4.1"), mysql("old-a", "2.4.1"), mysql("new", "3.0.0"), {
-        mysql("twin", "3.0.0")
-    }];
+    let members =
+        [mysql("old-b", "2.4.1"), mysql("old-a", "2.4.1"), mysql("new", "3.0.0"), { mysql("twin", "3.0.0") }];
     let mut ladder = after(&members, 70, |_, seen| answer(seen, "twin", slower(1.3)));
     let standings = ladder.standings(at(70));
     let (new, twin) = (of(&standings, "new", "incidents"), of(&standings, "twin", "incidents"));
@@ -393,7 +392,10 @@ fn staging_is_not_compared_with_production() {
 fn floors_are_those_of_the_request() {
     let mut members = pair();
     for member in &mut members {
-        let wide = CellRules { floors: crate::model::Floors { ratio: 0.5, ..Default::default() }, ..CellRules::default() };
+        let wide = CellRules {
+            floors: crate::model::Floors { ratio: 0.5, ..Default::default() },
+            ..CellRules::default()
+        };
         member.requests[1].1 = wide;
     }
     let mut ladder = after(&members, 70, |_, seen| answer(seen, "new", slower(1.3)));

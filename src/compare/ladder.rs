@@ -12,8 +12,8 @@ use super::standing::{Across, Against, Standing};
 use crate::clock::Timestamp;
 use crate::model::RoundId;
 use crate::verdict::{
-    Answer, CellKey, Disturbance, Family, Judgement, Measure, Rule, Seen as OwnSeen, SelfComparison, Settings,
-    Tally, Touched, Verdict, Visit, Watch,
+    Answer, CellKey, Disturbance, Family, Judgement, Measure, Rule, Seen as OwnSeen, SelfComparison,
+    Settings, Tally, Touched, Verdict, Visit, Watch,
 };
 
 /// Pairs within which a fresh version is to be judged for the first time: its first confirmation. Rounds
@@ -208,8 +208,14 @@ impl Ladder {
         for (build, requests) in &visits {
             for (request, visit) in requests {
                 if let Answer::Passed(time) = visit[0].answer {
-                    let of_build = self.times.entry((*build).to_owned()).or_default();
-                    of_build.entry((*request).to_owned()).or_default().take(seen.round, time.as_secs_f32());
+                    let seconds = time.as_secs_f32();
+                    match self.times.get_mut(*build).and_then(|times| times.get_mut(*request)) {
+                        Some(times) => times.take(seen.round, seconds),
+                        None => {
+                            let of_build = self.times.entry((*build).to_owned()).or_default();
+                            of_build.entry((*request).to_owned()).or_default().take(seen.round, seconds);
+                        }
+                    }
                 }
             }
         }
@@ -240,10 +246,8 @@ impl Ladder {
             };
             visited = true;
             for (request, cell) in &mut rung.cells {
-                let of = |visits: &HashMap<&str, Vec<Visit>>| {
-                    visits.get(request.as_str()).cloned().unwrap_or_default()
-                };
-                cell.window.take(seen.round, &of(later), &of(earlier));
+                let of = |visits| HashMap::get(visits, request.as_str()).map_or(&[][..], Vec::as_slice);
+                cell.window.take(seen.round, of(later), of(earlier));
             }
         }
         if !visited || !is_new(*as_of) {
@@ -395,7 +399,8 @@ impl Ladder {
             standing.rolled_back |= earlier.since > member.since;
             let watch = &comparison.watch;
             let judged = cell.known(family.cells, self.host);
-            let judged = judged.unwrap_or_else(|| judge(watch, &family, deployment, request, cell, self.host));
+            let judged =
+                judged.unwrap_or_else(|| judge(watch, &family, deployment, request, cell, self.host));
             let Judged { latency, errors, .. } = judged;
             (standing.verdict, standing.measure, standing.rule) = together(&latency, &errors);
             (standing.latency, standing.errors) = (Some(latency), Some(errors));
@@ -506,7 +511,9 @@ fn judge(
 ) -> Judged {
     let touched = Touched { request, deployment, window: &cell.window, host };
     let of = |measure| {
-        watch.judgement_in(family, &touched, measure).unwrap_or_else(|| Judgement::none(measure, &cell.window))
+        watch
+            .judgement_in(family, &touched, measure)
+            .unwrap_or_else(|| Judgement::none(measure, &cell.window))
     };
     let (latency, errors) = (of(Measure::Latency), of(Measure::Errors));
     Judged { newest: cell.window.newest(), cells: family.cells, host, latency, errors }

@@ -49,13 +49,7 @@ impl Rig {
         self.clock.advance(Duration::from_secs(30));
         let now = self.clock.now();
         let id = RoundId::new(self.store.id(), &self.suite.name, now);
-        let round = Round {
-            id,
-            suite: self.suite.name.clone(),
-            scheduled: now,
-            started: now,
-            extra: false,
-        };
+        let round = Round { id, suite: self.suite.name.clone(), scheduled: now, started: now, extra: false };
         let round = Arc::new(round);
         let run = |(place, deployment): (usize, &Arc<Deployment>)| {
             let trace = id.trace(&deployment.key());

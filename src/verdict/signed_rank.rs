@@ -48,7 +48,8 @@ pub fn signed_rank(d: &Differences, dependence: Dependence) -> SignedRank {
     let (mut below, mut above) = (negative.iter().rev().peekable(), positive.iter().peekable());
     let (mut w_plus, mut ties, mut at) = (0.0, 0.0, 0);
     while at < n {
-        let size = below.peek().map_or(f64::INFINITY, |x| -**x).min(above.peek().map_or(f64::INFINITY, |x| **x));
+        let size =
+            below.peek().map_or(f64::INFINITY, |x| -**x).min(above.peek().map_or(f64::INFINITY, |x| **x));
         let (mut minus, mut plus) = (0, 0);
         while below.next_if(|x| -**x == size).is_some() {
             minus += 1;
