@@ -3,7 +3,7 @@
 //! Three legs in this process: the standings of such a fleet from full windows, and what one more round
 //! costs; the same read from a store of a million samples, as the daemon does at its start; and how late
 //! timers of the runtime are while it is judged beside them. Figures are medians; the machine should have
-//! nothing else to do.
+//! nothing else to do; where it has, the CPU time of the judging thread tells how much of them is its own.
 
 mod fleet;
 
@@ -59,29 +59,34 @@ fn judge(fleet: &Fleet) -> anyhow::Result<Ladder> {
         started.elapsed().as_secs_f64()
     );
     let after = |seen: &Seen, ladder: &mut Ladder| {
-        let mut times = [Duration::ZERO; 4];
+        let mut times = [Duration::ZERO; 6];
         let mut timed = |at: usize, work: &mut dyn FnMut()| {
             let started = Instant::now();
             work();
             times[at] = started.elapsed();
         };
         timed(0, &mut || drop(ladder.take(seen, None, seen.scheduled)));
+        let mut cpu = Duration::ZERO;
+        timed(4, &mut || {
+            let before = cpu_time();
+            ladder.judge();
+            cpu = cpu_time().saturating_sub(before);
+        });
         timed(1, &mut || drop(ladder.standings(seen.scheduled)));
         let mut state = String::new();
         timed(2, &mut || state = serde_json::to_string(&ladder.save()).unwrap_or_default());
         timed(3, &mut || drop(ladder.wanted()));
+        times[5] = cpu;
         times
     };
     let mut whole: Vec<_> =
         (FULL..).take(RUNS).map(|n| after(&fleet.round(n, fleet.everyone()), &mut ladder)).collect();
     let mut part: Vec<_> =
         (FULL + 100..).take(RUNS).map(|n| after(&fleet.round(n, fleet.one_pair()), &mut ladder)).collect();
-    let standings = median(&mut whole, 1);
-    line(
-        "all standings anew",
-        ms(standings),
-        Some((standings <= Duration::from_millis(500), "at most 500 ms")),
-    );
+    let judged = median(&mut whole, 4);
+    let told = format!("{} (CPU {})", ms(judged), ms(median(&mut whole, 5)));
+    line("all judged anew", told, Some((judged <= Duration::from_millis(500), "at most 500 ms")));
+    line("what databases have to do with each", ms(median(&mut whole, 1)), None);
     line("taking a round of all in", ms(median(&mut whole, 0)), None);
     let bytes = serde_json::to_string(&ladder.save())?.len()
         + serde_json::to_string(&ladder.standings(fleet.at(FULL)))?.len();
@@ -92,17 +97,18 @@ fn judge(fleet: &Fleet) -> anyhow::Result<Ladder> {
     );
     line("who needs rounds", ms(median(&mut whole, 3)), None);
     let cells = fleet.cells() as u32;
-    let own = median(&mut part, 1);
+    let own = median(&mut part, 4);
     line(
-        "standings after a round of one pair",
+        "judged anew after a round of one pair",
         format!("{} for 100 of {cells} cells", ms(own)),
-        Some((own <= standings / 5, "at most a fifth of all")),
+        Some((own <= judged / 10, "at most a tenth of all")),
     );
+    line("what databases have to do with those", ms(median(&mut part, 1)), None);
     line("taking that round in", ms(median(&mut part, 0)), None);
     Ok(ladder)
 }
 
-fn median(times: &mut [[Duration; 4]], of: usize) -> Duration {
+fn median(times: &mut [[Duration; 6]], of: usize) -> Duration {
     times.sort_unstable_by_key(|t| t[of]);
     times[times.len() / 2][of]
 }
@@ -190,12 +196,14 @@ async fn load(fleet: &Fleet, samples: u64) -> anyhow::Result<()> {
     anyhow::ensure!(seen.len() as u64 == rounds, "{} of {rounds} rounds were read", seen.len());
     let mut ladder =
         Ladder::new(fleet::SUITE, Looks::default(), fleet.members(), Vec::new(), fleet.at(rounds));
+    let before = cpu_time();
     for round in &seen {
         ladder.replay(round);
     }
+    let cpu = cpu_time().saturating_sub(before);
     let all = started.elapsed();
     line("read", ms(read), None);
-    line("taken in, with every look", ms(all - read), None);
+    line("taken in, with every look", format!("{} (CPU {})", ms(all - read), ms(cpu)), None);
     line("together", ms(all), Some((all <= Duration::from_secs(3), "at most 3 s for 1,000,000")));
     let saved = ladder.save();
     let started = Instant::now();
@@ -206,6 +214,13 @@ async fn load(fleet: &Fleet, samples: u64) -> anyhow::Result<()> {
     line("taken in where it was judged before", ms(started.elapsed()), None);
     store.close().await;
     folder.close().context("failed to remove the store")
+}
+
+/// Of this thread (`proc(5)`); 0 where the kernel does not tell.
+fn cpu_time() -> Duration {
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = told.split(' ').next().and_then(|ns| ns.parse().ok());
+    Duration::from_nanos(nanos.unwrap_or_default())
 }
 
 fn ms(time: Duration) -> String {

@@ -246,8 +246,14 @@ impl Ladder {
         for (build, requests) in &visits {
             for (request, visit) in requests {
                 if let Answer::Passed(time) = visit[0].answer {
-                    let of_build = self.times.entry((*build).to_owned()).or_default();
-                    of_build.entry((*request).to_owned()).or_default().take(seen.round, time.as_secs_f32());
+                    let seconds = time.as_secs_f32();
+                    match self.times.get_mut(*build).and_then(|times| times.get_mut(*request)) {
+                        Some(times) => times.take(seen.round, seconds),
+                        None => {
+                            let of_build = self.times.entry((*build).to_owned()).or_default();
+                            of_build.entry((*request).to_owned()).or_default().take(seen.round, seconds);
+                        }
+                    }
                 }
             }
         }
@@ -278,10 +284,8 @@ impl Ladder {
             };
             visited = true;
             for (request, cell) in &mut rung.cells {
-                let of = |visits: &HashMap<&str, Vec<Visit>>| {
-                    visits.get(request.as_str()).cloned().unwrap_or_default()
-                };
-                cell.window.take(seen.round, &of(later), &of(earlier));
+                let of = |visits| HashMap::get(visits, request.as_str()).map_or(&[][..], Vec::as_slice);
+                cell.window.take(seen.round, of(later), of(earlier));
             }
         }
         if !visited || !is_new(*as_of) {

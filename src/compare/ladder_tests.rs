@@ -167,3 +167,38 @@ fn chosen_pairs_may_be_of_one_version_of_two_flavours_or_the_other_way_round() {
     assert_eq!(found("new-sqlite", "incidents"), (Some("old-sqlite"), Verdict::Unchanged, 6));
     assert_eq!(of(&standings, "twin", "incidents").verdict, Verdict::NoBaseline);
 }
+
+#[test]
+fn a_round_judges_only_the_cells_that_it_touched() {
+    let members = fleet();
+    let mut ladder = Ladder::new("cachet", Settings::default(), members.clone(), Vec::new(), START);
+    let stale = |ladder: &Ladder| -> Vec<String> {
+        let rungs = ladder.comparisons.values().flat_map(|c| {
+            let cells = c.watch.cells();
+            c.rungs.iter().map(move |(name, rung)| (name, rung, cells))
+        });
+        rungs
+            .flat_map(|(name, rung, cells)| {
+                let stale = rung.cells.iter().filter(move |(_, cell)| cell.known(cells, None).is_none());
+                stale.map(move |(request, _)| format!("{name} {request}"))
+            })
+            .collect()
+    };
+    for n in 0..30 {
+        ladder.take(&round(&members, n, |_, _| 1.0), None, at(n));
+    }
+    assert_eq!(stale(&ladder).len(), 4);
+    let before = ladder.standings(at(30));
+    assert!(stale(&ladder).is_empty() && ladder.across.len() == 2);
+    // A round of one pair, as it is made for a candidate.
+    let pair: Vec<Member> = members.iter().filter(|m| m.db == Flavour::Mysql).cloned().collect();
+    ladder.take(&round(&pair, 30, |_, _| 1.0), None, at(30));
+    assert_eq!(stale(&ladder), ["new-mysql components", "new-mysql incidents"]);
+    let after = ladder.standings(at(31));
+    let same = before.iter().zip(&after).filter(|(b, a)| b.latency == a.latency).count();
+    assert_eq!(same, 6, "two of sqlite, and four without a baseline");
+    // One of another suite's deployments touches nothing.
+    let others = [member("elsewhere", "3.0.0", Flavour::Mysql, &["components"])];
+    ladder.take(&round(&others, 32, |_, _| 1.0), None, at(32));
+    assert!(stale(&ladder).is_empty() && ladder.across.len() == 2);
+}

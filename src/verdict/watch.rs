@@ -6,7 +6,7 @@
 //!
 //! - *Screening* at 20, 40, 80, 160, … pairs: p ≤ 0.05 and a ratio of 3 % make it a candidate.
 //! - *Confirmation* at 60, 120, 240, 480, … pairs. A candidate is confirmed if the fresh pairs, which
-//!   its screening never saw, agree with it (p ≤ 0.05, same direction), and all pairs of the window
+//!   its screening never saw, agree with it (p ≤ 0.2, same direction), and all pairs of the window
 //!   together are significant at α·2^−k / cells, at the k-th confirmation. A candidate that is not
 //!   confirmed is dropped.
 //!
@@ -138,8 +138,9 @@ impl Watch {
     pub fn round(&mut self, touched: &[Touched<'_>]) -> Vec<Change> {
         let mut due = Vec::new();
         for cell in touched {
-            for measure in [Measure::Latency, Measure::Errors] {
-                if self.count(cell, measure) {
+            let latency = self.entry(cell);
+            for (at, measure) in [(latency, Measure::Latency), (latency + 1, Measure::Errors)] {
+                if self.count(at, cell, measure) {
                     due.push((cell, measure));
                 }
             }
@@ -158,14 +159,21 @@ impl Watch {
         })
     }
 
+    /// Where a cell's track for latency is; that for errors follows it.
+    fn entry(&mut self, cell: &Touched<'_>) -> usize {
+        self.place(cell.request, cell.deployment, Measure::Latency).unwrap_or_else(|at| {
+            for measure in [Measure::Errors, Measure::Latency] {
+                let (request, deployment) = (cell.request.to_owned(), cell.deployment.to_owned());
+                let key = CellKey { request, deployment, measure };
+                self.tracks.insert(at, Track::new(key, &self.settings));
+            }
+            at
+        })
+    }
+
     /// Counts a cell's new pairs, and says whether it is to be looked at. What they say about
     /// dependence and failures is noted before any cell is judged, so that all are judged alike.
-    fn count(&mut self, cell: &Touched<'_>, measure: Measure) -> bool {
-        let at = self.place(cell.request, cell.deployment, measure).unwrap_or_else(|at| {
-            let (request, deployment) = (cell.request.to_owned(), cell.deployment.to_owned());
-            self.tracks.insert(at, Track::new(CellKey { request, deployment, measure }, &self.settings));
-            at
-        });
+    fn count(&mut self, at: usize, cell: &Touched<'_>, measure: Measure) -> bool {
         let track = &mut self.tracks[at];
         let newest = cell.window.newest();
         if newest == track.last {
