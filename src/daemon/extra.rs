@@ -11,12 +11,16 @@ pub type Wanted = BTreeMap<String, BTreeMap<String, u64>>;
 /// An extra round begins only if it would end so long before the next scheduled one.
 const SPARE: Duration = Duration::from_millis(250);
 
+/// How long a suite's first round is taken to need. It ends when the next scheduled one begins, whatever it
+/// really needs.
+const TAKES: Duration = Duration::from_secs(2);
+
 /// How the extra rounds of one suite go.
 #[derive(Debug, Default)]
 pub struct Extra {
     pub running: bool,
     last: Option<Timestamp>,
-    /// How long its newest round took, of either kind; nothing is known before the first.
+    /// How long its newest round took, of either kind.
     took: Option<Duration>,
 }
 
@@ -44,9 +48,8 @@ impl Extra {
     /// `interval` is from start to start; `next` the next scheduled round, which must find nothing under
     /// way.
     pub fn turn(&self, now: Timestamp, interval: Option<Duration>, next: Option<Timestamp>) -> Turn {
-        let (false, Some(interval), Some(took)) = (self.running, interval, self.took) else {
-            return Turn::No;
-        };
+        let (false, Some(interval)) = (self.running, interval) else { return Turn::No };
+        let took = self.took.unwrap_or(TAKES);
         let earliest = self.last.map_or(now, |last| last.plus(interval));
         // A clock that was set back must not hold them up for long.
         if earliest > now && earliest.since(now) <= interval {
@@ -72,9 +75,10 @@ mod tests {
         let second = Some(Duration::from_secs(1));
         assert_eq!(
             extra.turn(at(0), second, Some(at(30_000))),
-            Turn::No,
-            "how long a round takes is not known"
+            Turn::Now(Duration::from_secs(30)),
+            "how long a round takes is not known, and a fresh version does not wait to be judged"
         );
+        assert_eq!(extra.turn(at(28_000), second, Some(at(30_000))), Turn::No, "but there must be some room");
         extra.took(Duration::from_secs(2));
         assert_eq!(extra.turn(at(0), second, Some(at(30_000))), Turn::Now(Duration::from_secs(30)));
         assert_eq!(extra.turn(at(0), None, Some(at(30_000))), Turn::No);

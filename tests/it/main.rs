@@ -14,6 +14,7 @@ mod events_api;
 mod exporter;
 mod fleet_events;
 mod fleet_rig;
+mod fresh_version;
 mod http;
 mod ingest;
 mod ingest_cdevents;
