@@ -51,15 +51,16 @@ pub fn interactions<F: PartialEq>(cells: &[(F, Vec<(RoundId, f64)>)]) -> Vec<Opt
             *sum = (sum.0 + d, sum.1 + 1.0);
         }
     }
-    let of_cell = |((cell, seen), own): ((&(F, Vec<(RoundId, f64)>), &Vec<usize>), &usize)| {
-        let shared = cell.1.iter().zip(seen).filter_map(|((_, d), round)| {
+    let mut found = Vec::with_capacity(cells.len());
+    for (((_, by_round), seen), own) in cells.iter().zip(&seen).zip(&own) {
+        let shared = by_round.iter().zip(seen).filter_map(|((_, d), round)| {
             let elsewhere = sums[round * width..][..width].iter().enumerate().filter(|(f, _)| f != own);
             let (sum, count) = elsewhere.fold((0.0, 0.0), |all, (_, sum)| (all.0 + sum.0, all.1 + sum.1));
             (count > 0.0).then(|| d - sum / count)
         });
-        of(shared.collect())
-    };
-    cells.iter().zip(&seen).zip(&own).map(of_cell).collect()
+        found.push(of(shared.collect()));
+    }
+    found
 }
 
 /// Rounds in the order in which they were first met.
