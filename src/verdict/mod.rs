@@ -7,7 +7,7 @@
 //! - [`Differences`], [`Dependence`], [`signed_rank`], [`shift`], [`PassFail`] are the statistics;
 //! - [`Assessment`] holds the numbers of one cell, [`decide`] the rules that make a word of them;
 //! - [`Watch`] is the comparison in time: when it looks, and what makes it blame somebody;
-//! - [`interaction`], [`factors_to_fastest`] and [`SelfComparison`] look beyond one cell.
+//! - [`interactions`], [`factors_to_fastest`] and [`SelfComparison`] look beyond one cell.
 //!
 //! | constant | value | why |
 //! | --- | --- | --- |
