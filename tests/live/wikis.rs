@@ -67,7 +67,7 @@ impl Wikis {
     }
 
     /// The later version on a database.
-    pub fn later(&self, db: &str) -> &Wiki {
+    pub fn later<'a>(&'a self, db: &'a str) -> &'a Wiki {
         self.of(db).max_by_key(|wiki| &wiki.version).unwrap()
     }
 
