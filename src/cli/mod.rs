@@ -5,9 +5,12 @@
 
 mod check;
 mod ci;
+mod compare;
 mod demo;
+mod gate;
 mod manager;
 mod misc;
+mod one_shot;
 mod outbox;
 mod output;
 mod probe;
@@ -30,12 +33,14 @@ use crate::http;
 use crate::store::{Location, Store, StoreError};
 
 /// Exit codes of the one-shots (ARCHITECTURE.md, "Exit codes"). When several apply, the first of
-/// usage, unreachable, failed, undelivered.
+/// usage, unreachable, failed, regressed, undecided, undelivered.
 pub(crate) mod exit {
     pub const OK: u8 = 0;
     pub const FAILED: u8 = 1;
     pub const USAGE: u8 = 2;
     pub const UNREACHABLE: u8 = 3;
+    pub const REGRESSED: u8 = 4;
+    pub const UNDECIDED: u8 = 5;
     pub const UNDELIVERED: u8 = 6;
     /// Of `run`, whose other codes are those of the command that it wraps.
     pub const RUN_USAGE: u8 = 125;
@@ -88,6 +93,8 @@ enum Command {
     Demo(demo::Demo),
     /// One round now; the exit code says how it went
     Probe(probe::Probe),
+    /// Two running deployments beside each other, until it is clear which requests differ
+    Compare(compare::Compare),
     /// The five questions and what is known of them, as text, Markdown or JSON
     Report(report::Report),
     /// Wrap a command of CI: it is timed, watched and reported, and exits as it exits
@@ -167,6 +174,7 @@ fn run(cli: Cli, env: Env) -> anyhow::Result<u8> {
         Command::Serve(command) => command.run(&global, env),
         Command::Demo(command) => command.run(&global, env),
         Command::Probe(command) => command.run(&global, env),
+        Command::Compare(command) => command.run(&global, env),
         Command::Report(command) => command.run(&global, &env),
         Command::Run(command) => Ok(command.run(&global, &env)),
         Command::Record(command) => command.run(&global, &env),

@@ -1,32 +1,25 @@
-//! `probe --once`: one round now, a result, an exit code, and telemetry that is delivered or kept.
+//! `probe --once`: one round now, a result, an exit code, and telemetry that is delivered or kept; or, with
+//! a baseline, as many rounds as it takes to compare with it (`gate`).
 //!
 //! Nothing is held while requests are under way, so several pipelines on one machine do not wait
 //! for each other: the store is opened to commit and deliver, and closed again.
 
-use std::collections::BTreeSet;
-use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::Context;
-use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use clap::Args;
 
-use super::output::{Delivery, Format, Report};
+use super::gate::{self, Baseline, Gate, Limits};
+use super::one_shot::{self, OneShot, progress_bar, unspoken, variant_for};
+use super::output::Report;
 use super::serve::stop_signal;
-use super::spool::{self, Spool};
 use super::{Global, block_on, exit};
 use crate::clock::Clock;
 use crate::config::{AdHoc, Config, Env, Source};
-use crate::exporter;
 use crate::http::Client;
-use crate::model::{Deployment, Outcome, Request, Round, RoundId, Run, Suite, Variant};
-use crate::otlp::Resource;
+use crate::model::{Deployment, Outcome, Request, Round, RoundId, Run, Suite};
 use crate::probe::Prober;
-
-/// Between two questions to a deployment that is waited for.
-const WAIT_PAUSE: Duration = Duration::from_millis(250);
 
 #[derive(Debug, Args)]
 pub(super) struct Probe {
@@ -36,31 +29,41 @@ pub(super) struct Probe {
     /// One round, then exit; rounds on a schedule are what `serve` does
     #[arg(long)]
     once: bool,
-    /// Suites to run; by default all that change nothing at the target
-    #[arg(long, value_name = "NAME")]
-    suite: Vec<String>,
-    /// First wait, at most this long, until every deployment answers with anything but 502 to 504
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-    wait: Option<Duration>,
-    /// What to print on stdout
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
-    output: Format,
-    /// Also exit with 1 when something is only degraded
-    #[arg(long, value_name = "OUTCOME")]
-    fail_on: Option<FailOn>,
-    /// Exit with 6 unless the collector accepted the telemetry
-    #[arg(long)]
-    require_delivery: bool,
-    /// How long to try to deliver before it is left in the spool
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
-    delivery_timeout: Duration,
+    #[command(flatten)]
+    one_shot: OneShot,
+    #[command(flatten)]
+    gate: GateArgs,
     #[command(flatten)]
     ad_hoc: AdHocArgs,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum FailOn {
-    Degraded,
+/// Comparing with another version, over as many rounds as that takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Compare with another version")]
+struct GateArgs {
+    /// Compare with this version, or with `previous`, the greatest below, on the same database and in
+    /// the same environment; unless deployments are named, those of the latest version are judged
+    #[arg(long, value_name = "VERSION")]
+    baseline: Option<Baseline>,
+    /// Exit with 4 if a regression is confirmed; with =strict with 5 unless it is shown that nothing
+    /// got slower. Without --baseline against the previous version
+    #[arg(
+        long,
+        value_name = "MODE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "lenient"
+    )]
+    gate: Option<Gate>,
+    /// Compare only these requests (repeatable, or separated by commas); all are checked once
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    gate_requests: Vec<String>,
+    /// How long to go on at most
+    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = humantime::parse_duration)]
+    gate_timeout: Duration,
+    /// How many rounds to make at most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rounds_max: Option<u32>,
 }
 
 /// A deployment that no fleet.yaml knows.
@@ -108,32 +111,29 @@ impl Probe {
             self.once,
             "`probe` runs one round and exits: write `probe --once`; rounds on a schedule are what `serve` does"
         );
+        anyhow::ensure!(
+            !self.gate.is_idle(),
+            "--gate-requests and --rounds-max belong to a comparison: add --gate, or --baseline VERSION"
+        );
         let plan = self.plan(global, &env)?;
-        let location = spool::location(global, &env)?;
-        let settings =
-            exporter::Settings::from_env(&|name| env.get(name).map(str::to_owned)).map_err(|errors| {
-                anyhow::anyhow!(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-            })?;
-        let origin = uuid::Uuid::new_v4().to_string();
-        let resource =
-            Resource::new(&origin, env.get("OTEL_SERVICE_NAME"), env.get("OTEL_RESOURCE_ATTRIBUTES"))
-                .context("OTEL_RESOURCE_ATTRIBUTES")?;
         let clock = Clock::system();
+        if let Some(baseline) = self.gate.baseline() {
+            return self.compare(plan, baseline, global, &env, &clock);
+        }
+        let origin = uuid::Uuid::new_v4().to_string();
+        let spool = self.one_shot.spool(global, &env, &origin, &clock)?;
 
         block_on(async {
             let level = global.log.as_deref().or(Some("warn"));
             let telemetry = crate::telemetry::start(level, global.colored(&env, &std::io::stderr()), None)?;
             let client = Client::new(clock.clone());
-            if let Some(limit) = self.wait {
-                wait_until_all_answer(&client, &clock, &plan, limit).await;
-            }
+            self.one_shot.wait_until_all_answer(&client, &clock, &plan.suites, &plan.fleet).await;
             let runs = probe(&plan, client, &clock, &origin).await?;
-            let spool = Spool { location, settings, resource, clock, timeout: self.delivery_timeout };
             let delivery = spool.take(&runs).await;
-            let exit_code = self.exit_code(&runs, &delivery);
+            let exit_code = self.one_shot.exit_code(self.exit_code(&runs), &delivery);
             let color = global.colored(&env, &std::io::stdout());
             let report = Report { runs: &runs, delivery: &delivery, exit_code };
-            super::print(&report.render(self.output, color))?;
+            super::print(&report.render(self.one_shot.output, color))?;
             eprintln!("telemetry: {delivery}");
             telemetry.shut_down().await;
             Ok(exit_code)
@@ -142,15 +142,17 @@ impl Probe {
 
     /// Which suites on which deployments.
     fn plan(&self, global: &Global, env: &Env) -> anyhow::Result<Plan> {
-        let config = match (&self.ad_hoc.url, &global.config) {
-            (Some(_), None) => crate::config::load(Source::Shipped, env)?,
+        // A baseline is found in the fleet, also for a deployment that is not in it.
+        let alone = self.ad_hoc.url.is_some() && self.gate.baseline().is_none();
+        let config = match &global.config {
+            None if alone => crate::config::load(Source::Shipped, env)?,
             _ => global.load(env)?,
         };
         let fleet = match &self.ad_hoc.url {
             Some(_) => vec![Arc::new(self.ad_hoc.read(env)?)],
             None => self.chosen(&config)?,
         };
-        let suites = self.suites(&config)?;
+        let suites = self.one_shot.suites(&config)?;
         // Whoever names a deployment wants it probed; of a whole fleet those are that some suite
         // speaks to.
         let named = self.ad_hoc.url.is_some() || !self.deployments.is_empty();
@@ -165,9 +167,40 @@ impl Probe {
                 others
                     .iter()
                     .for_each(|deployment| eprintln!("not probed: {}", unspoken(&suites, deployment)));
-                Ok(Plan { suites, fleet: spoken_to })
+                Ok(Plan { suites, fleet: spoken_to, named, listed: config.fleet })
             }
         }
+    }
+
+    /// The same deployments over many rounds, each beside the one that it is judged against.
+    fn compare(
+        &self,
+        plan: Plan,
+        baseline: Baseline,
+        global: &Global,
+        env: &Env,
+        clock: &Clock,
+    ) -> anyhow::Result<u8> {
+        let Plan { suites, fleet, named, listed } = plan;
+        if let (Some(_), Some(deployment)) = (&self.ad_hoc.url, fleet.first()) {
+            anyhow::ensure!(
+                listed.iter().all(|other| other.name != deployment.name),
+                "fleet.yaml has a deployment that is called {} too: call this one differently with --name",
+                deployment.name
+            );
+        }
+        let judged = if named { fleet } else { gate::latest(&fleet) };
+        let spoken = |deployment: &&Arc<Deployment>| {
+            suites.iter().any(|suite| variant_for(suite, deployment).is_some())
+        };
+        let known: Vec<Arc<Deployment>> = listed.iter().filter(spoken).cloned().collect();
+        let pairing = baseline.pair(judged, &known).map_err(anyhow::Error::msg)?;
+        pairing.alone().for_each(|deployment| eprintln!("{}", baseline.missing(deployment, &known)));
+        let GateArgs { gate, gate_requests, gate_timeout, rounds_max, .. } = &self.gate;
+        let until_clear = *gate == Some(Gate::Strict);
+        let limits = Limits { time: *gate_timeout, rounds: *rounds_max, until_clear };
+        let plan = gate::Plan::new(suites, pairing, gate_requests, limits, clock.now())?;
+        gate::Command { plan, gate: *gate, one_shot: &self.one_shot }.run(global, env, clock)
     }
 
     fn chosen(&self, config: &Config) -> anyhow::Result<Vec<Arc<Deployment>>> {
@@ -178,79 +211,36 @@ impl Probe {
         if self.deployments.is_empty() {
             return Ok(config.fleet.clone());
         }
-        let known = || config.fleet.iter().map(|d| d.name.as_str()).collect::<Vec<_>>().join(", ");
-        unique(&self.deployments)
-            .map(|name| {
-                let found = config.fleet.iter().find(|d| d.name == *name).cloned();
-                found.with_context(|| format!("no deployment is called `{name}`; there are {}", known()))
-            })
-            .collect()
+        one_shot::unique(&self.deployments).map(|name| one_shot::named(config, name)).collect()
     }
 
-    /// Those that were named, else all without a request that writes: a check that somebody runs by
-    /// hand must not leave traces at the target unasked.
-    fn suites(&self, config: &Config) -> anyhow::Result<Vec<Suite>> {
-        if self.suite.is_empty() {
-            let reads = |suite: &&Suite| suite.variants.iter().all(|v| v.requests.iter().all(|r| !r.writes));
-            return Ok(config.suites.iter().filter(reads).cloned().collect());
-        }
-        let known = || config.suites.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", ");
-        unique(&self.suite)
-            .map(|name| {
-                let found = config.suites.iter().find(|s| s.name == *name).cloned();
-                found.with_context(|| format!("no suite is called `{name}`; there are {}", known()))
-            })
-            .collect()
-    }
-
-    fn exit_code(&self, runs: &[Run], delivery: &Delivery) -> u8 {
+    /// Without what became of the telemetry.
+    fn exit_code(&self, runs: &[Run]) -> u8 {
         let any = |outcome| runs.iter().any(|run| run.outcome == outcome);
         if any(Outcome::Unreachable) {
             exit::UNREACHABLE
         // What could not be asked is no success: a pipeline must not go green on it.
         } else if any(Outcome::Fail)
             || any(Outcome::Skipped)
-            || (self.fail_on == Some(FailOn::Degraded) && any(Outcome::Degraded))
+            || (self.one_shot.degraded_fails() && any(Outcome::Degraded))
         {
             exit::FAILED
         } else {
-            match delivery {
-                Delivery::Lost { .. } => exit::UNDELIVERED,
-                Delivery::Delivered { refused: 0, .. } => exit::OK,
-                _ if self.require_delivery => exit::UNDELIVERED,
-                _ => exit::OK,
-            }
+            exit::OK
         }
     }
 }
 
-/// Each once, in the order given.
-fn unique(names: &[String]) -> impl Iterator<Item = &String> {
-    let mut seen = BTreeSet::new();
-    names.iter().filter(move |name| seen.insert(name.as_str()))
-}
-
-/// The variant of a suite that has something to ask this deployment.
-fn variant_for<'a>(suite: &'a Suite, deployment: &Deployment) -> Option<&'a Arc<Variant>> {
-    let variant = suite.variant_for(&deployment.version)?;
-    variant.requests_for(deployment).next().is_some().then_some(variant)
-}
-
-/// Why a deployment is not probed.
-fn unspoken(suites: &[Suite], deployment: &Deployment) -> String {
-    let names: Vec<&str> = suites.iter().map(|suite| suite.name.as_str()).collect();
-    let names = names.join(", ");
-    if suites.iter().any(|suite| suite.variant_for(&deployment.version).is_some()) {
-        return format!(
-            "suite {names} changes what it asks, and {} does not allow writes; allow them with `writes: allowed` \
-             in fleet.yaml, or with --allow-writes beside --url",
-            deployment.name
-        );
+impl GateArgs {
+    /// What to compare with, if anything.
+    fn baseline(&self) -> Option<Baseline> {
+        self.baseline.clone().or_else(|| self.gate.map(|_| Baseline::Previous))
     }
-    format!(
-        "no variant of suite {names} speaks to {} (version {}); `cachetscope check` lists what each applies to",
-        deployment.name, deployment.version
-    )
+
+    /// Settings of a comparison that is none.
+    fn is_idle(&self) -> bool {
+        self.baseline().is_none() && (!self.gate_requests.is_empty() || self.rounds_max.is_some())
+    }
 }
 
 impl AdHocArgs {
@@ -275,6 +265,10 @@ impl AdHocArgs {
 struct Plan {
     suites: Vec<Suite>,
     fleet: Vec<Arc<Deployment>>,
+    /// Whether somebody chose these deployments.
+    named: bool,
+    /// Everything in fleet.yaml.
+    listed: Vec<Arc<Deployment>>,
 }
 
 /// One round of each suite, one after the other, with progress for who watches. When the process is
@@ -321,40 +315,4 @@ async fn probe(plan: &Plan, client: Client, clock: &Clock, origin: &str) -> anyh
     };
     bar.finish_and_clear();
     Ok(runs)
-}
-
-/// Shown only where a person looks.
-fn progress_bar(template: &str, length: usize) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(length as u64), ProgressDrawTarget::stderr());
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
-    }
-    bar
-}
-
-/// Asks every deployment again and again until it answers, or the time is over.
-async fn wait_until_all_answer(client: &Client, clock: &Clock, plan: &Plan, limit: Duration) {
-    let bar = progress_bar("waiting: {pos}/{len} answer {wide_msg}", plan.fleet.len());
-    if !std::io::stderr().is_terminal() {
-        eprintln!("waiting at most {} until all answer", humantime::format_duration(limit));
-    }
-    let waiting = plan.fleet.iter().map(|deployment| {
-        let bar = bar.clone();
-        async move {
-            let variant = plan.suites.iter().find_map(|suite| variant_for(suite, deployment))?;
-            let answered = async {
-                while !crate::probe::answers(client, clock, deployment, variant).await {
-                    tokio::time::sleep(WAIT_PAUSE).await;
-                }
-            };
-            let answered = tokio::time::timeout(limit, answered).await;
-            bar.inc(u64::from(answered.is_ok()));
-            answered.is_err().then_some(deployment.name.as_str())
-        }
-    });
-    let silent: Vec<&str> = futures_util::future::join_all(waiting).await.into_iter().flatten().collect();
-    bar.finish_and_clear();
-    if !silent.is_empty() {
-        eprintln!("not ready after {}: {}", humantime::format_duration(limit), silent.join(", "));
-    }
 }

@@ -116,18 +116,18 @@ impl Serve {
 }
 
 /// SIGTERM, or SIGINT from a terminal; heard from `listen` on, also while nobody waits.
-struct StopSignal {
+pub(super) struct StopSignal {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl StopSignal {
-    fn listen() -> anyhow::Result<Self> {
+    pub fn listen() -> anyhow::Result<Self> {
         let terminate = signal(SignalKind::terminate())?;
         Ok(StopSignal { terminate, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    async fn heard(&mut self) {
+    pub async fn heard(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

@@ -40,16 +40,73 @@ pub(super) struct Spool {
     pub timeout: Duration,
 }
 
+/// Runs of many rounds: committed now and then, so that neither memory nor the time that the spool is held
+/// grows with them, and delivered at the end.
+pub(super) struct Gathering {
+    spool: Spool,
+    waiting: Vec<Run>,
+    /// Tried to commit when so many wait.
+    commit_at: usize,
+    dropped: usize,
+}
+
+/// Runs that are committed together.
+const BATCH: usize = 256;
+/// Runs that wait at most while the spool cannot be used.
+const WAITING_MAX: usize = 4_096;
+/// How long rounds may be held up by another one-shot that is delivering.
+const BATCH_PATIENCE: Duration = Duration::from_secs(1);
+
+impl Gathering {
+    pub fn new(spool: Spool) -> Self {
+        Gathering { spool, waiting: Vec::new(), commit_at: BATCH, dropped: 0 }
+    }
+
+    pub async fn take(&mut self, runs: Vec<Run>) {
+        self.waiting.extend(runs);
+        if self.waiting.len() < self.commit_at {
+            return;
+        }
+        match self.spool.keep(&self.waiting, &self.spool.location, BATCH_PATIENCE).await {
+            Ok(store) => {
+                store.close().await;
+                self.waiting.clear();
+                self.commit_at = BATCH;
+            }
+            // They are held until the next try, and delivered past it if need be.
+            Err(error) => {
+                tracing::debug!("the spool cannot be used now: {error:#}");
+                let over = self.waiting.len().saturating_sub(WAITING_MAX);
+                self.waiting.drain(..over);
+                self.dropped += over;
+                self.commit_at = (self.waiting.len() + BATCH).min(WAITING_MAX + BATCH);
+            }
+        }
+    }
+
+    pub async fn deliver(self) -> Delivery {
+        let delivery = self.spool.take(&self.waiting).await;
+        match self.dropped {
+            0 => delivery,
+            dropped => Delivery::Lost {
+                reason: format!(
+                    "{dropped} runs, since the spool could not be used; of the others {delivery}"
+                ),
+            },
+        }
+    }
+}
+
 impl Spool {
     /// Where the spool cannot be used, a throw-away one carries the telemetry to the collector.
     pub async fn take(self, runs: &[Run]) -> Delivery {
-        let unkept = match self.keep(runs, &self.location).await {
+        let unkept = match self.keep(runs, &self.location, PATIENCE).await {
             Ok(store) => return self.deliver(store).await.unwrap_or_else(lost),
             Err(error) => error,
         };
         let passed = async {
             let folder = tempfile::tempdir()?;
-            let store = self.keep(runs, &Location::File(folder.path().join("probe.db"))).await?;
+            let store = self.keep(runs, &Location::File(folder.path().join("probe.db")), PATIENCE).await?;
             self.deliver(store).await
         };
         match passed.await {
@@ -65,8 +122,8 @@ impl Spool {
         }
     }
 
-    async fn keep(&self, runs: &[Run], location: &Location) -> anyhow::Result<Store> {
-        let store = open_shared(location, &self.clock, PATIENCE).await?;
+    async fn keep(&self, runs: &[Run], location: &Location, patience: Duration) -> anyhow::Result<Store> {
+        let store = open_shared(location, &self.clock, patience).await?;
         let commits = runs.iter().map(|run| store.commit(facts_of(run.clone(), &self.resource, false)));
         match tokio::time::timeout(COMMIT_TIMEOUT, try_join_all(commits)).await {
             Ok(Ok(_)) => Ok(store),

@@ -21,13 +21,17 @@ const FIRST_PAIRS: usize = 60;
 /// A candidate whose confirmation is further away than this waits for scheduled rounds.
 const HURRY_MAX: u64 = 120;
 
+/// What names a comparison: an environment and a version, or nothing where pairs were chosen.
+type Family = (String, String);
+
 /// The comparisons of one suite over its living deployments.
 #[derive(Debug)]
 pub struct Ladder {
     suite: String,
     members: Vec<Member>,
-    /// By environment and version.
-    comparisons: BTreeMap<(String, String), Comparison>,
+    /// Of each member in its place, the comparison in which it is the later one.
+    families: Vec<Family>,
+    comparisons: BTreeMap<Family, Comparison>,
     /// By build and request.
     times: HashMap<String, BTreeMap<String, Times>>,
     /// Each deployment against itself, by build.
@@ -88,29 +92,63 @@ impl Ladder {
         saved: Vec<Saved>,
         now: Timestamp,
     ) -> Self {
-        let mut saved: HashMap<(String, String), Saved> =
+        let pairs: Vec<(usize, usize)> = (0..members.len())
+            .filter_map(|later| {
+                let before = predecessor(&members[later], &members)?;
+                Some((later, members.iter().position(|m| m.build == before.build)?))
+            })
+            .collect();
+        let families = members.iter().map(|m| (m.environment.clone(), m.version.to_string())).collect();
+        let mut ladder = Self::over(suite, settings, members, families, &pairs, now);
+        let mut saved: HashMap<Family, Saved> =
             saved.into_iter().map(|s| ((s.environment.clone(), s.version.clone()), s)).collect();
-        let mut comparisons: BTreeMap<(String, String), Comparison> = BTreeMap::new();
-        for (later, member) in members.iter().enumerate() {
-            let Some(before) = predecessor(member, &members) else { continue };
-            let Some(earlier) = members.iter().position(|m| m.build == before.build) else { continue };
-            let since = member.since.max(before.since);
-            let cells = member.requests.iter().filter(|(name, _)| before.rules(name).is_some());
+        for (family, comparison) in &mut ladder.comparisons {
+            if let Some(saved) = saved.remove(family) {
+                comparison.restore(saved, &ladder.members);
+            }
+        }
+        ladder
+    }
+
+    /// Of chosen pairs, each the places of a later and an earlier member, whatever their versions and
+    /// flavours are. All are one comparison, whose cells share the chance of a false verdict. A member is
+    /// the later one of one pair at most: its last.
+    pub fn of_pairs(
+        suite: &str,
+        settings: Settings,
+        members: Vec<Member>,
+        pairs: &[(usize, usize)],
+        now: Timestamp,
+    ) -> Self {
+        let families = vec![Family::default(); members.len()];
+        Self::over(suite, settings, members, families, pairs, now)
+    }
+
+    fn over(
+        suite: &str,
+        settings: Settings,
+        members: Vec<Member>,
+        families: Vec<Family>,
+        pairs: &[(usize, usize)],
+        now: Timestamp,
+    ) -> Self {
+        let mut comparisons: BTreeMap<Family, Comparison> = BTreeMap::new();
+        for (at, before) in pairs {
+            let (Some(member), Some(earlier)) = (members.get(*at), members.get(*before)) else { continue };
+            let since = member.since.max(earlier.since);
+            let cells = member.requests.iter().filter(|(name, _)| earlier.rules(name).is_some());
             let cells = cells.map(|(name, rules)| {
                 let fresh = now.since(since) <= rules.age_max;
                 (name.clone(), Cell::new(*rules, fresh))
             });
-            let key = (member.environment.clone(), member.version.to_string());
-            let comparison = comparisons.entry(key.clone()).or_insert_with(|| Comparison::new(settings));
-            comparison.rungs.insert(member.name.clone(), Rung { later, earlier, cells: cells.collect() });
-        }
-        for (key, comparison) in &mut comparisons {
-            if let Some(saved) = saved.remove(key) {
-                comparison.restore(saved, &members);
-            }
+            let rung = Rung { later: *at, earlier: *before, cells: cells.collect() };
+            let comparison =
+                comparisons.entry(families[*at].clone()).or_insert_with(|| Comparison::new(settings));
+            comparison.rungs.insert(member.name.clone(), rung);
         }
         let own = members.iter().map(|m| (m.build.clone(), SelfComparison::new(&m.name, settings))).collect();
-        Ladder { suite: suite.to_owned(), members, comparisons, times: HashMap::new(), own, host: None }
+        let suite = suite.to_owned();
+        Ladder { suite, members, families, comparisons, times: HashMap::new(), own, host: None }
     }
 
     /// Takes over the comparisons of deployments with themselves that are under way in another ladder.
@@ -189,7 +227,7 @@ impl Ladder {
 
     fn enter_one(
         &mut self,
-        key: &(String, String),
+        key: &Family,
         seen: &Seen,
         visits: &Visits<'_>,
         at: Timestamp,
@@ -241,7 +279,7 @@ impl Ladder {
     /// Dates a verdict, and tells of it where it differs from the one before.
     fn note(
         &mut self,
-        key: &(String, String),
+        key: &Family,
         cell: CellKey,
         mut standing: Standing,
         at: Timestamp,
@@ -289,9 +327,7 @@ impl Ladder {
             .flat_map(|(at, member)| member.requests.iter().map(move |(request, _)| (at, request.clone())))
             .collect();
         for (at, request) in places {
-            let member = &self.members[at];
-            let key = (member.environment.clone(), member.version.to_string());
-            let name = member.name.clone();
+            let (name, key) = (self.members[at].name.clone(), self.families[at].clone());
             let Some(mut standing) = self.standing(&name, &request, true) else { continue };
             if let Some(comparison) = self.comparisons.get_mut(&key) {
                 // What is not told of, such as a disturbance, is dated all the same.
@@ -323,10 +359,10 @@ impl Ladder {
     }
 
     fn standing(&self, deployment: &str, request: &str, whole: bool) -> Option<Standing> {
-        let member = self.members.iter().find(|m| m.name == deployment)?;
+        let at = self.members.iter().position(|m| m.name == deployment)?;
+        let member = &self.members[at];
         let rules = member.rules(request)?;
-        let key = (member.environment.clone(), member.version.to_string());
-        let comparison = self.comparisons.get(&key);
+        let comparison = self.comparisons.get(&self.families[at]);
         let rung = comparison.and_then(|c| c.rungs.get(deployment));
         let cell = rung.and_then(|rung| rung.cells.get(request));
         let since = comparison.and_then(|c| c.since.get(&(deployment.to_owned(), request.to_owned())));
@@ -349,7 +385,7 @@ impl Ladder {
             floor_seconds: rules.floors.difference.as_secs_f64(),
             warm_up_ratio: cell.and_then(|cell| cell.window.warm_up_ratio()),
             lost: cell.map(|cell| cell.window.lost).unwrap_or_default(),
-            across: if whole { self.across(member, request) } else { Across::default() },
+            across: if whole { self.across(at, request) } else { Across::default() },
         };
         if let (Some(comparison), Some(rung), Some(cell)) = (comparison, rung, cell) {
             let earlier = &self.members[rung.earlier];
@@ -366,7 +402,8 @@ impl Ladder {
         Some(standing)
     }
 
-    fn across(&self, member: &Member, request: &str) -> Across {
+    fn across(&self, at: usize, request: &str) -> Across {
+        let member = &self.members[at];
         let times = |member: &Member, request: &str| {
             self.times.get(&member.build).and_then(|t| t.get(request)).map(Times::all).unwrap_or_default()
         };
@@ -389,11 +426,15 @@ impl Ladder {
         if let Some(control) = member.control.as_deref().filter(|control| *control != request) {
             across.to_control = verdict::factor(&times(member, request), &times(member, control));
         }
-        let key = (member.environment.clone(), member.version.to_string());
-        if let Some(comparison) = self.comparisons.get(&key) {
+        if let Some(comparison) = self.comparisons.get(&self.families[at]) {
             let by_round = |rung: &Rung| rung.cells.get(request).map(|cell| cell.window.all().by_round());
             let here = comparison.rungs.get(&member.name).and_then(by_round);
-            let elsewhere = comparison.rungs.values().filter(|rung| self.members[rung.later].db != member.db);
+            let elsewhere = comparison.rungs.values().filter(|rung| {
+                let later = &self.members[rung.later];
+                later.db != member.db
+                    && later.version == member.version
+                    && later.environment == member.environment
+            });
             let elsewhere: Vec<_> = elsewhere.filter_map(by_round).collect();
             across.interaction = here.and_then(|here| verdict::interaction(&here, &elsewhere));
         }
@@ -429,6 +470,11 @@ impl Ladder {
             }
         }
         wanted
+    }
+
+    /// How many cells wait for their confirmation.
+    pub fn candidates(&self) -> usize {
+        self.comparisons.values().map(|comparison| comparison.watch.wanted().len()).sum()
     }
 
     /// How long a window reaches back at most: what must be read to replay it.

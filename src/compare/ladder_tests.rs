@@ -138,3 +138,31 @@ fn a_new_build_starts_afresh_and_leaves_the_others_alone() {
     assert_eq!(wanted.keys().collect::<Vec<_>>(), ["new-mysql", "old-mysql"]);
     assert_eq!(wanted["new-mysql"], 60);
 }
+
+#[test]
+fn chosen_pairs_may_be_of_one_version_of_two_flavours_or_the_other_way_round() {
+    let mut members = fleet();
+    members.push(member("twin", "3.0.0", Flavour::Mysql, &["components", "incidents"]));
+    let place = |name: &str| members.iter().position(|m| m.name == name).unwrap();
+    let pairs = [
+        (place("new-mysql"), place("twin")),
+        (place("old-mysql"), place("new-sqlite")),
+        (place("new-sqlite"), place("old-sqlite")),
+    ];
+    let mut ladder = Ladder::of_pairs("cachet", Settings::default(), members.clone(), &pairs, START);
+    for n in 0..63 {
+        ladder.take(&round(&members, n, slow_on_mysql), None, at(n));
+    }
+    assert!(ladder.wanted().is_empty() && ladder.candidates() == 0);
+    let standings = ladder.standings(at(63));
+    let found = |deployment: &str, request: &str| {
+        let standing = of(&standings, deployment, request);
+        (standing.against.as_ref().map(|a| a.deployment.as_str()), standing.verdict, standing.cells)
+    };
+    // Six cells in one family, and none of errors.
+    assert_eq!(found("new-mysql", "incidents"), (Some("twin"), Verdict::Regressed, 6));
+    assert_eq!(found("new-mysql", "components"), (Some("twin"), Verdict::Unchanged, 6));
+    assert_eq!(found("old-mysql", "incidents"), (Some("new-sqlite"), Verdict::Unchanged, 6));
+    assert_eq!(found("new-sqlite", "incidents"), (Some("old-sqlite"), Verdict::Unchanged, 6));
+    assert_eq!(of(&standings, "twin", "incidents").verdict, Verdict::NoBaseline);
+}

@@ -1,19 +1,13 @@
-//! Rounds besides the schedule, for verdicts that wait: for whom, and how soon after each other.
+//! Rounds besides the schedule, for verdicts that wait: for whom, and when.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::model::{Budget, Deployment, Suite};
 
 /// By suite: the deployments that need rounds, with how many.
 pub type Wanted = BTreeMap<String, BTreeMap<String, u64>>;
 
-/// The part of a budget that rounds of all kinds may use; the rest is for retries and for people.
-const SHARE: f64 = 0.9;
-/// What a target is taken to allow where its suite does not tell: a Cachet's own limit.
-const BUDGET: Budget = Budget { requests: 300, per: Duration::from_secs(60) };
 /// An extra round begins only if it would end so long before the next scheduled one.
 const SPARE: Duration = Duration::from_millis(250);
 
@@ -63,47 +57,13 @@ impl Extra {
     }
 }
 
-/// How long after the start of an extra round the next may start, so that no deployment is asked more
-/// than it allows by all suites together; `None` where their schedules leave nothing.
-///
-/// Each of `suites` comes with the period of its schedule.
-pub fn interval(
-    suite: &Suite,
-    fleet: &[Arc<Deployment>],
-    suites: &HashMap<&str, (&Suite, Duration)>,
-) -> Option<Duration> {
-    let per_round = |suite: &Suite, deployment: &Deployment| {
-        let variant = suite.variant_for(&deployment.version)?;
-        // The wake-up is a request too.
-        let asked = variant.requests_for(deployment).count() + usize::from(variant.wake_up.is_some());
-        Some((asked as f64, variant.budget.unwrap_or(BUDGET)))
-    };
-    let mut longest = Duration::ZERO;
-    for deployment in fleet {
-        let Some((asked, budget)) = per_round(suite, deployment) else { continue };
-        let scheduled: f64 = suites
-            .values()
-            .filter_map(|(other, period)| {
-                Some(per_round(other, deployment)?.0 / period.as_secs_f64().max(1e-3))
-            })
-            .sum();
-        let free = SHARE * f64::from(budget.requests) / budget.per.as_secs_f64() - scheduled;
-        if free <= 0.0 {
-            return None;
-        }
-        longest = longest.max(Duration::try_from_secs_f64(asked / free).ok()?);
-    }
-    Some(longest)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
     use crate::config::{Env, Source};
-
-    fn suites() -> Vec<Suite> {
-        crate::config::load(Source::Shipped, &Env::default()).unwrap().suites
-    }
+    use crate::probe::interval;
 
     #[test]
     fn extra_rounds_leave_the_scheduled_ones_their_place() {
@@ -129,7 +89,7 @@ mod tests {
 
     #[test]
     fn all_rounds_together_stay_within_the_budget() {
-        let suites = suites();
+        let suites = crate::config::load(Source::Shipped, &Env::default()).unwrap().suites;
         let suite = suites.iter().find(|s| s.name == "cachet").unwrap();
         let fleet: Vec<_> = [crate::otlp::fixture::deployment("http://127.0.0.1:1")].into();
         let variant = suite.variant_for(&fleet[0].version).unwrap();

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::extra::{self, Extra, Turn, Wanted};
+use super::extra::{Extra, Turn, Wanted};
 use super::judging::Judging;
 use crate::clock::{Clock, Timestamp};
 use crate::compare::Seen;
@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::http::Client;
 use crate::model::{Deployment, Round, RoundId, Suite};
 use crate::otlp::Resource;
-use crate::probe::{Prober, Tick, Timetable};
+use crate::probe::{Prober, Tick, Timetable, interval};
 use crate::publisher::{facts_of, facts_of_tick};
 use crate::store::{Change, DeploymentRow, Store, StoreError};
 
@@ -161,10 +161,10 @@ impl Rounds {
                 state.fleet.iter().filter(|d| wanted.contains_key(&d.name)).cloned().collect();
             let suites =
                 state.timetable.suites().map(|(suite, period)| (suite.name.as_str(), (suite, period)));
-            let interval = extra::interval(&suite, &fleet, &suites.collect());
+            let apart = interval(&suite, &fleet, &suites.collect());
             let tick = state.timetable.next_of(name);
             let extra = state.extra.entry(name.clone()).or_default();
-            match extra.turn(now, interval, tick) {
+            match extra.turn(now, apart, tick) {
                 Turn::No => {}
                 Turn::At(at) => next = Some(next.map_or(at, |next| next.min(at))),
                 Turn::Now(room) => {

@@ -61,6 +61,21 @@ impl Budgets {
         }
     }
 
+    /// From when on so many requests may be sent at once, as far as is known now.
+    pub fn opens(&self, deployment: &str, asked: u32, budget: Option<Budget>, now: Timestamp) -> Timestamp {
+        let ledgers = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let Some(ledger) = ledgers.get(deployment) else { return now };
+        let open = ledger.closed_until.map_or(now, |until| until.max(now));
+        let Some(budget) = budget else { return open };
+        let recent: Vec<Timestamp> =
+            ledger.sent.iter().copied().filter(|t| *t <= now && now.since(*t) < budget.per).collect();
+        let over = (recent.len() + asked as usize).saturating_sub(budget.requests as usize);
+        match recent.get(over.min(recent.len()).wrapping_sub(1)) {
+            Some(last) => open.max(last.plus(budget.per)),
+            None => open,
+        }
+    }
+
     /// Learns from an answer: `429` and `X-RateLimit-Remaining: 0` close the target for as long as
     /// it says (`Retry-After` in seconds or as a date, RFC 9110 §10.2.3).
     pub fn learn(&self, deployment: &str, status: u16, headers: &HeaderMap, now: Timestamp) {
@@ -104,6 +119,25 @@ mod tests {
         assert!(budgets.take("b", budget, at(59)).is_ok());
         assert!(budgets.take("a", budget, at(60)).is_ok());
         assert!(budgets.take("a", budget, at(61)).is_err());
+    }
+
+    #[test]
+    fn it_says_from_when_on_a_round_has_room() {
+        let budgets = Budgets::default();
+        let budget = Some(Budget { requests: 3, per: 60 * SECOND });
+        assert_eq!(budgets.opens("a", 3, budget, at(0)), at(0));
+        for t in [0, 10, 20] {
+            budgets.take("a", budget, at(t)).unwrap();
+        }
+        assert_eq!(budgets.opens("a", 1, budget, at(20)), at(60));
+        assert_eq!(budgets.opens("a", 2, budget, at(20)), at(70));
+        assert_eq!(budgets.opens("a", 1, budget, at(60)), at(60));
+        assert_eq!(budgets.opens("a", 9, budget, at(60)), at(80), "it will never have room for so many");
+        let mut headers = HeaderMap::new();
+        headers.insert("retry-after", "30".parse().unwrap());
+        budgets.learn("a", 429, &headers, at(60));
+        assert_eq!(budgets.opens("a", 1, budget, at(60)), at(90));
+        assert_eq!(budgets.opens("a", 1, None, at(95)), at(95));
     }
 
     #[test]

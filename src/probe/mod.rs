@@ -4,10 +4,12 @@ mod budget;
 mod check;
 mod escape;
 mod mask;
+mod pace;
 mod round;
 mod timetable;
 mod visit;
 
+pub use pace::{interval, load};
 pub use round::{Prober, Progress};
 pub use timetable::{Tick, Timetable};
-pub use visit::answers;
+pub use visit::{NOTHING_THERE, answers};

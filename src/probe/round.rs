@@ -15,10 +15,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::budget::Budgets;
+use super::pace::load;
 use super::visit::{Limits, Visitor};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::http::Client;
-use crate::model::{Deployment, Request, Round, Run, Suite};
+use crate::model::{Budget, Deployment, Request, Round, Run, Suite};
 
 /// Visits that are under way at once in one round at most. More would measure this machine's queue
 /// instead of the targets.
@@ -51,6 +52,29 @@ impl Prober {
     /// From now on, rounds that are under way skip what they have not asked yet, but for clean-up.
     pub fn stop(&self) {
         self.stopped.cancel();
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.is_cancelled()
+    }
+
+    /// From when on a round of these suites may begin without being cut short by what a target allows.
+    pub fn opens(&self, suites: &[&Suite], fleet: &[Arc<Deployment>]) -> Timestamp {
+        let now = self.clock.now();
+        let of = |deployment: &Arc<Deployment>| {
+            let loads = suites.iter().filter_map(|suite| {
+                let budget = suite.variant_for(&deployment.version)?.budget;
+                Some((load(suite, deployment)?.0, budget))
+            });
+            let loads: Vec<_> = loads.collect();
+            let asked = loads.iter().map(|(asked, _)| asked).sum();
+            let tightest = loads.iter().filter_map(|(_, budget)| *budget).min_by(|a, b| {
+                let rate = |b: &Budget| f64::from(b.requests) / b.per.as_secs_f64();
+                rate(a).total_cmp(&rate(b))
+            });
+            self.budgets.opens(&deployment.name, asked, tightest, now)
+        };
+        fleet.iter().map(of).max().unwrap_or(now)
     }
 
     /// Visits every deployment that some variant of the suite speaks to. What is not asked before

@@ -22,6 +22,8 @@ use crate::model::{
 
 /// Between an attempt and the next: long enough for a worker to restart, short beside a round.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// The detail of a sample that was not asked, since the deployment has no such thing.
+pub const NOTHING_THERE: &str = "nothing there to read";
 /// The wake-up's answer is not looked at, so little of it is read.
 const WAKE_UP_BODY_MAX: usize = 64 * 1024;
 
@@ -124,7 +126,7 @@ impl Visitor {
         self.started.get_or_insert(now);
         let sample = match self.obstacle(request, limits) {
             Some(Obstacle::NothingThere) => {
-                self.samples.push(self.skipped(request, "nothing there to read".to_owned()));
+                self.samples.push(self.skipped(request, NOTHING_THERE.to_owned()));
                 return;
             }
             Some(Obstacle::Because(detail)) => self.skipped(request, detail),

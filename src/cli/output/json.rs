@@ -18,7 +18,7 @@ pub(super) fn render(report: &Report) -> String {
     format!("{document:#}\n")
 }
 
-fn delivery(delivery: &Delivery) -> Value {
+pub(super) fn delivery(delivery: &Delivery) -> Value {
     match delivery {
         Delivery::Delivered { items, refused, place } => {
             json!({ "state": "delivered", "items": items, "refused": refused, "to": place })

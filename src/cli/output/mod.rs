@@ -2,10 +2,12 @@
 //!
 //! All four say the same; stdout gets the result, stderr the words around it.
 
+pub(super) mod gate;
 mod json;
 mod junit;
 mod markdown;
 mod table;
+pub(super) mod verdict;
 
 pub(super) use markdown::escape;
 
