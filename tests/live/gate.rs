@@ -21,8 +21,19 @@ impl Verdicts {
     pub async fn ask(wikis: &Wikis, what: &str) -> Self {
         let started = Instant::now();
         let mut command = wikis.home.command([
-            "probe", "--once", "--suite", "mediawiki", "--baseline", "previous", "--gate", "--gate-timeout", "15m",
-            "--output", "json", "--color", "never",
+            "probe",
+            "--once",
+            "--suite",
+            "mediawiki",
+            "--baseline",
+            "previous",
+            "--gate",
+            "--gate-timeout",
+            "15m",
+            "--output",
+            "json",
+            "--color",
+            "never",
         ]);
         let output = tokio::time::timeout(PATIENCE, command.output()).await;
         let output = output.unwrap_or_else(|_| panic!("the gate still runs after {PATIENCE:?}")).unwrap();
@@ -30,11 +41,14 @@ impl Verdicts {
         let json: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
             panic!("{error} in:\n{}\n{stderr}", String::from_utf8_lossy(&output.stdout))
         });
-        let standings = json["standings"].as_array().cloned().unwrap_or_default();
+        let standings = json["cells"].as_array().cloned().unwrap_or_default();
         let verdicts = Verdicts { exit_code: output.status.code().unwrap_or(-1), standings, stderr };
         println!(
-            "live: {what}: exit {}, {} rounds, {:.0} s",
-            verdicts.exit_code, json["rounds"], started.elapsed().as_secs_f64()
+            "live: {what}: exit {}, {} after {} rounds, {:.0} s",
+            verdicts.exit_code,
+            json["ended"].as_str().unwrap_or_default(),
+            json["rounds"],
+            started.elapsed().as_secs_f64()
         );
         print!("{}", verdicts.table());
         verdicts
@@ -42,7 +56,9 @@ impl Verdicts {
 
     pub fn regressed(&self) -> Vec<Cell> {
         let regressed = self.standings.iter().filter(|standing| standing["verdict"] == "regressed");
-        regressed.map(|standing| Cell { request: text(standing, "request"), db: text(standing, "db") }).collect()
+        regressed
+            .map(|standing| Cell { request: text(standing, "request"), db: text(standing, "db") })
+            .collect()
     }
 
     /// For the message of a failure.

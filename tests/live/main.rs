@@ -28,7 +28,6 @@ use gate::Verdicts;
 use proxy::Delay;
 use wikis::Wikis;
 
-const REPETITIONS: usize = 3;
 const PART: f64 = 0.10;
 /// A tenth of it is well above the floor of 1 ms, below which nothing is told.
 const TIME_MIN: f64 = 0.015;
@@ -48,8 +47,16 @@ impl std::fmt::Display for Cell {
 
 fn seed() -> u64 {
     let told = variable("CACHETSCOPE_TEST_SEED");
-    let told = told.map(|text| text.parse().unwrap_or_else(|_| panic!("CACHETSCOPE_TEST_SEED is `{text}`, not a number")));
+    let told = told.map(|text| {
+        text.parse().unwrap_or_else(|_| panic!("CACHETSCOPE_TEST_SEED is `{text}`, not a number"))
+    });
     told.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0)
+}
+
+/// Fewer for a shorter look, which proves less.
+fn repetitions() -> usize {
+    variable("CACHETSCOPE_REPETITIONS")
+        .map_or(3, |text| text.parse().expect("CACHETSCOPE_REPETITIONS is a number"))
 }
 
 /// A variable of the environment, unless it is empty.
@@ -60,7 +67,8 @@ pub fn variable(name: &str) -> Option<String> {
 
 /// Where a part is, by the name of its variable.
 pub fn part(name: &str) -> String {
-    variable(name).unwrap_or_else(|| panic!("{name} is not set: run `make live-test`, which installs the real parts"))
+    variable(name)
+        .unwrap_or_else(|| panic!("{name} is not set: run `make live-test`, which installs the real parts"))
 }
 
 /// The first in an order that seed and repetition decide, of those that take long enough.
@@ -78,13 +86,13 @@ fn draw(seed: u64, repetition: usize, wikis: &Wikis) -> Cell {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tenth_on_one_request_of_one_database_is_found_and_nothing_else() {
     let started = Instant::now();
-    let seed = seed();
+    let (seed, repetitions) = (seed(), repetitions());
     println!("live: CACHETSCOPE_TEST_SEED={seed}");
     let mut wikis = Wikis::start().await;
     println!("live: four MediaWikis answer after {:.0} s", started.elapsed().as_secs_f64());
 
     let mut others = Vec::new();
-    for repetition in 1..=REPETITIONS {
+    for repetition in 1..=repetitions {
         let equal = Verdicts::ask(&wikis, &format!("{repetition}, A/A")).await;
         wikis.learn();
         assert_eq!(equal.regressed(), [], "nothing differs\n{}", equal.told());
@@ -96,9 +104,13 @@ async fn a_tenth_on_one_request_of_one_database_is_found_and_nothing_else() {
         let delayed = Verdicts::ask(&wikis, &format!("{repetition}, +10 % on {cell}")).await;
         let held = later.proxy.held();
         later.proxy.delay(None);
-        let mean = held.iter().sum::<f64>() / held.len().max(1) as f64;
-        println!("live:   {} answers of {cell} were held back, by {:.2} ms on average", held.len(), mean * 1e3);
         wikis.learn();
+        println!(
+            "live:   {} answers of {cell} were held back, the median by {:.2} ms; without that, {:.3} of the version before",
+            held.len(),
+            wikis::median(held) * 1e3,
+            wikis.own_ratio(&cell)
+        );
 
         let (found, more): (Vec<Cell>, Vec<Cell>) =
             delayed.regressed().into_iter().partition(|regressed| *regressed == cell);
@@ -108,7 +120,7 @@ async fn a_tenth_on_one_request_of_one_database_is_found_and_nothing_else() {
     }
     wikis.print_times();
     println!(
-        "live: {REPETITIONS} of {REPETITIONS} found, other cells regressed: {others:?}; {:.0} s in all",
+        "live: {repetitions} of {repetitions} found, other cells regressed: {others:?}; {:.0} s in all",
         started.elapsed().as_secs_f64()
     );
     assert!(others.len() <= 1, "at most one other cell may ever be `regressed`: {others:?}");

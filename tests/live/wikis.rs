@@ -23,9 +23,12 @@ pub struct Wikis {
     pub home: Home,
     wikis: Vec<Wiki>,
     requests: Vec<String>,
-    /// Seconds by (request, name), of all rounds so far.
-    times: BTreeMap<(String, String), Vec<f64>>,
+    /// Seconds by (request, name): of all rounds so far, and of the newest gate.
+    times: Times,
+    newest: Times,
 }
+
+type Times = BTreeMap<(String, String), Vec<f64>>;
 
 impl Wikis {
     /// They end with this process, however it ends.
@@ -49,7 +52,7 @@ impl Wikis {
         let wikis: Vec<Wiki> = lines.lines().map(wiki).collect();
         let requests = SUITE.lines().filter_map(|line| line.strip_prefix("  - name: "));
         let requests = requests.map(str::to_owned).collect();
-        let wikis = Wikis { home: Home::new(), wikis, requests, times: BTreeMap::new() };
+        let wikis = Wikis { home: Home::new(), wikis, requests, times: Times::new(), newest: Times::new() };
         wikis.configure();
         wikis
     }
@@ -80,8 +83,10 @@ impl Wikis {
         const WARM_UP: usize = 3;
         for wiki in &self.wikis {
             for request in &self.requests {
-                let times = wiki.proxy.take_times(request).into_iter().skip(WARM_UP);
-                self.times.entry((request.clone(), wiki.name.clone())).or_default().extend(times);
+                let key = (request.clone(), wiki.name.clone());
+                let times: Vec<f64> = wiki.proxy.take_times(request).into_iter().skip(WARM_UP).collect();
+                self.times.entry(key.clone()).or_default().extend(&times);
+                self.newest.insert(key, times);
             }
         }
     }
@@ -95,9 +100,21 @@ impl Wikis {
         median(self.times(cell, self.later(&cell.db)).to_vec())
     }
 
+    /// How the versions themselves differed in the newest gate: the median over its rounds.
+    pub fn own_ratio(&self, cell: &Cell) -> f64 {
+        let mut sides: Vec<&Wiki> = self.of(&cell.db).collect();
+        sides.sort_by_key(|wiki| &wiki.version);
+        let times = |wiki: &Wiki| self.newest[&(cell.request.clone(), wiki.name.clone())].clone();
+        let pairs = times(sides[0]).into_iter().zip(times(sides[1]));
+        median(pairs.map(|(earlier, later)| later / earlier).collect())
+    }
+
     /// What the deployments themselves took: without proxy and delay.
     pub fn print_times(&self) {
-        println!("live: {:<26} {:>7}  {:>5}  {:>9}  {:>7}", "request", "median", "CV", "robust CV", "answers");
+        println!(
+            "live: {:<26} {:>7}  {:>5}  {:>9}  {:>7}",
+            "request", "median", "CV", "robust CV", "answers"
+        );
         for cell in self.cells() {
             let all: Vec<f64> = self.of(&cell.db).flat_map(|wiki| self.times(&cell, wiki)).copied().collect();
             let count = all.len() as f64;
@@ -108,7 +125,11 @@ impl Wikis {
             let spread = 1.4826 * median(all.iter().map(|time| (time - middle).abs()).collect());
             println!(
                 "live: {:<26} {:>4.1} ms  {:>5.2}  {:>9.2}  {:>7}",
-                cell.to_string(), middle * 1e3, variance.sqrt() / mean, spread / middle, all.len()
+                cell.to_string(),
+                middle * 1e3,
+                variance.sqrt() / mean,
+                spread / middle,
+                all.len()
             );
         }
     }
@@ -128,7 +149,7 @@ impl Wiki {
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(0.0)
 }
