@@ -10,31 +10,22 @@ use crate::wikis::Wikis;
 /// More than the gate allows itself.
 const PATIENCE: Duration = Duration::from_secs(20 * 60);
 
+/// No collector is there, which is no part of this.
+const COMMAND: &str = "probe --once --suite mediawiki --baseline previous --gate --gate-timeout 15m \
+                       --output json --delivery-timeout 1s --log error --color never";
+
 pub struct Verdicts {
     pub exit_code: i32,
     standings: Vec<Value>,
-    stderr: String,
+    /// For the message of a failure.
+    pub stderr: String,
 }
 
 impl Verdicts {
     /// Runs it over all deployments, and prints what it used.
     pub async fn ask(wikis: &Wikis, what: &str) -> Self {
         let started = Instant::now();
-        let mut command = wikis.home.command([
-            "probe",
-            "--once",
-            "--suite",
-            "mediawiki",
-            "--baseline",
-            "previous",
-            "--gate",
-            "--gate-timeout",
-            "15m",
-            "--output",
-            "json",
-            "--color",
-            "never",
-        ]);
+        let mut command = wikis.home.command(COMMAND.split_whitespace());
         let output = tokio::time::timeout(PATIENCE, command.output()).await;
         let output = output.unwrap_or_else(|_| panic!("the gate still runs after {PATIENCE:?}")).unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -44,11 +35,12 @@ impl Verdicts {
         let standings = json["cells"].as_array().cloned().unwrap_or_default();
         let verdicts = Verdicts { exit_code: output.status.code().unwrap_or(-1), standings, stderr };
         println!(
-            "live: {what}: exit {}, {} after {} rounds, {:.0} s",
+            "live: {what}: exit {}, {} after {} rounds, {:.0} s, load {}",
             verdicts.exit_code,
             json["ended"].as_str().unwrap_or_default(),
             json["rounds"],
-            started.elapsed().as_secs_f64()
+            started.elapsed().as_secs_f64(),
+            load()
         );
         print!("{}", verdicts.table());
         verdicts
@@ -61,14 +53,15 @@ impl Verdicts {
             .collect()
     }
 
-    /// For the message of a failure.
-    pub fn told(&self) -> String {
-        format!("{}\n{}", self.table(), self.stderr)
-    }
-
     fn table(&self) -> String {
         self.standings.iter().map(line).collect()
     }
+}
+
+/// Processes that ran or waited to, on average over a minute: of a quiet machine about 1.
+fn load() -> String {
+    let all = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    all.split(' ').next().unwrap_or_default().to_owned()
 }
 
 fn text(standing: &Value, field: &str) -> String {

@@ -91,12 +91,14 @@ async fn a_tenth_on_one_request_of_one_database_is_found_and_nothing_else() {
     let mut wikis = Wikis::start().await;
     println!("live: four MediaWikis answer after {:.0} s", started.elapsed().as_secs_f64());
 
-    let mut others = Vec::new();
+    // All repetitions are made, whatever one of them finds: each takes minutes.
+    let (mut problems, mut others, mut found) = (Vec::new(), Vec::new(), 0);
     for repetition in 1..=repetitions {
         let equal = Verdicts::ask(&wikis, &format!("{repetition}, A/A")).await;
         wikis.learn();
-        assert_eq!(equal.regressed(), [], "nothing differs\n{}", equal.told());
-        assert_eq!(equal.exit_code, 0, "without a regression\n{}", equal.told());
+        if equal.exit_code != 0 || !equal.regressed().is_empty() {
+            problems.push(format!("{repetition}: nothing differs, and it said\n{}", equal.stderr));
+        }
 
         let cell = draw(seed, repetition, &wikis);
         let later = wikis.later(&cell.db);
@@ -112,16 +114,20 @@ async fn a_tenth_on_one_request_of_one_database_is_found_and_nothing_else() {
             wikis.own_ratio(&cell)
         );
 
-        let (found, more): (Vec<Cell>, Vec<Cell>) =
+        let (this, more): (Vec<Cell>, Vec<Cell>) =
             delayed.regressed().into_iter().partition(|regressed| *regressed == cell);
-        assert_eq!(found.len(), 1, "{cell} was not found\n{}", delayed.told());
-        assert_eq!(delayed.exit_code, 4, "a regression\n{}", delayed.told());
+        if this.len() == 1 && delayed.exit_code == 4 {
+            found += 1;
+        } else {
+            problems.push(format!("{repetition}: {cell} was not found\n{}", delayed.stderr));
+        }
         others.extend(more);
     }
     wikis.print_times();
     println!(
-        "live: {repetitions} of {repetitions} found, other cells regressed: {others:?}; {:.0} s in all",
+        "live: {found} of {repetitions} found, other cells regressed: {others:?}; {:.0} s in all",
         started.elapsed().as_secs_f64()
     );
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
     assert!(others.len() <= 1, "at most one other cell may ever be `regressed`: {others:?}");
 }
