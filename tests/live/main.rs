@@ -9,7 +9,10 @@
 //!   exits with 4. Over all three, at most one other cell may be.
 //!
 //! Which request and database is drawn from the seed, which is printed; `CACHETSCOPE_TEST_SEED` replays
-//! it. Not among the ordinary tests, since other work on the machine disturbs what is measured here.
+//! it. Not among the ordinary tests, since other work on the machine disturbs what is measured here: on a
+//! busy machine times vary by a third of themselves instead of a twentieth, and a tenth is not found
+//! within 60 pairs. Where the machine cannot be quiet, `chrt -f 10` before `cargo test`, as root, puts
+//! all of it before other work.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
