@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo test lint check-unit check-collector check-compose kill-test outage-test stack-faults stack-test docker-test fuzz simulate api-test pictures pictures-test bench deny parts
+.PHONY: help build demo test lint check-unit check-collector check-compose kill-test outage-test stack-faults stack-test docker-test fuzz simulate live-test api-test pictures pictures-test bench deny parts
 
 # $(call with-parts,test): tells the commands after it where the real parts are.
 with-parts = parts=$$(scripts/real-parts.sh $(1)); eval "$$parts";
@@ -24,7 +24,7 @@ test: parts lint check-collector check-compose ## get the real parts, lint, run 
 
 lint: check-unit ## format, clippy and documentation, all without a warning
 	@$(call timed,fmt) cargo fmt --check
-	@$(call timed,clippy) cargo clippy --locked --quiet --all-targets --test docker -- -D warnings
+	@$(call timed,clippy) cargo clippy --locked --quiet --all-targets --test docker --test live -- -D warnings
 	@export RUSTDOCFLAGS='-D warnings'; $(call timed,doc) cargo doc --locked --quiet --no-deps
 
 # It exits 0 on most problems, so whatever it prints is one. The program need not be installed for this.
@@ -64,6 +64,11 @@ fuzz: ## mutated JUnit reports for ten minutes
 
 simulate: ## power, false alarms and coverage of the verdicts at full size, in minutes
 	CACHETSCOPE_SIMULATION=full cargo test --release --test it verdict_simulation:: -- --nocapture
+
+# A quiet machine is part of it: what runs beside it disturbs what is measured.
+live-test: ## verdicts on a real MediaWiki, with and without a delay of 10 %; a quarter of an hour
+	@$(call timed,test-build) cargo test --no-run --quiet --test live
+	@$(call with-parts,live) cargo test --quiet --test live -- --nocapture
 
 api-test: ## hold the API against its OpenAPI document, with Schemathesis from PyPI; EXAMPLES=30
 	@scripts/api-test.sh

@@ -7,6 +7,7 @@
 #   parts=$(scripts/real-parts.sh bench) && eval "$parts"    … and `make bench`
 #   parts=$(scripts/real-parts.sh deny) && eval "$parts"     only cargo-deny
 #   parts=$(scripts/real-parts.sh stack) && eval "$parts"    what `make stack-test` needs besides
+#   parts=$(scripts/real-parts.sh live) && eval "$parts"     what `make live-test` needs, and no more
 #
 # stdout is shell code (export lines), stderr says what happened and how long
 # it took. A variable that is already set is believed:
@@ -30,6 +31,9 @@
 #   CACHETSCOPE_TEST_DOCKERD    Docker's engine; scripts/stack.sh starts one
 #   CACHETSCOPE_TEST_DEBIAN     a bare Debian as a tar, of which images are made
 #   CACHETSCOPE_TEST_BUSYBOX    a static busybox, for images without a Debian
+#   CACHETSCOPE_TEST_PHP, _MEDIAWIKI
+#                               PHP with what MediaWiki needs, and MediaWiki's folder from Debian's
+#                               package; scripts/mediawiki.sh starts wikis
 #   CACHETSCOPE_BENCH_BLACKBOX  prometheus-blackbox-exporter
 #   CACHETSCOPE_DENY            cargo-deny
 #
@@ -155,17 +159,55 @@ program() {
 chromium() { program chromium chromium; }
 blackbox() { program prometheus-blackbox-exporter prometheus-blackbox-exporter; }
 
+# extensions PHP NAME…: Debian has PHP's extensions in packages of their own.
+extensions() {
+  local php=$1 extension
+  shift
+  for extension; do
+    "$php" -r "exit(extension_loaded('$extension') ? 0 : 1);" && continue
+    case $extension in
+      dom | xmlwriter) debian php-xml ;;
+      *) debian "php-$extension" ;;
+    esac
+  done
+}
+
 # Debian's package leaves PHP's extensions for XML to the one who installs it.
 phpunit() {
   program phpunit phpunit
-  local extension
-  for extension in dom mbstring xmlwriter; do
-    php -r "exit(extension_loaded('$extension') ? 0 : 1);" && continue
-    case $extension in
-      mbstring) debian php-mbstring ;;
-      *) debian php-xml ;;
-    esac
-  done
+  extensions php dom mbstring xmlwriter
+}
+
+php_cli() {
+  program php php-cli
+  extensions "$found" dom intl mbstring pgsql sqlite3
+}
+
+# Unpacked rather than installed: the package brings Apache along, which nothing here needs. Its links
+# lead to places that only an installation has.
+mediawiki() {
+  local dir=$parts/mediawiki-debian work
+  found=$dir/usr/share/mediawiki
+  [ ! -e "$found" ] || return 0
+  command -v apt-get >/dev/null ||
+    die "MediaWiki comes from Debian's packages mediawiki and mediawiki-classes: unpack them, and set CACHETSCOPE_TEST_MEDIAWIKI"
+  exec {lock}>"$parts/mediawiki.lock"
+  flock "$lock" # as for the collector
+  if [ ! -e "$found" ]; then
+    say "fetching the Debian package mediawiki"
+    work=$(mktemp -d "$parts/mediawiki-XXXXXX")
+    (
+      cd "$work"
+      fetch() { apt-get -q download mediawiki mediawiki-classes; }
+      { fetch || { apt-get -q update && fetch; }; } >log 2>&1 </dev/null &&
+        for package in *.deb; do dpkg-deb -x "$package" root || exit; done &&
+        cd root/usr/share/mediawiki && rm -f LocalSettings.php config extensions images &&
+        ln -s extensions-core extensions && mkdir images
+    ) || die "apt-get could not fetch MediaWiki; what it said is in $work/log"
+    chmod 755 "$work/root"
+    mv "$work/root" "$dir" && rm -rf "$work"
+  fi
+  exec {lock}>&-
 }
 
 pytest() {
@@ -319,6 +361,11 @@ case ${1:-test} in
     provide CACHETSCOPE_TEST_DEBIAN debian debian_tar
     provide CACHETSCOPE_TEST_BUSYBOX busybox busybox
     ;;
+  live)
+    provide CACHETSCOPE_TEST_PG_BIN postgresql postgresql
+    provide CACHETSCOPE_TEST_PHP php php_cli
+    provide CACHETSCOPE_TEST_MEDIAWIKI mediawiki mediawiki
+    ;;
   deny) provide CACHETSCOPE_DENY cargo-deny cargo_deny ;;
-  *) die "usage: $0 [test|bench|stack|deny]" ;;
+  *) die "usage: $0 [test|bench|stack|live|deny]" ;;
 esac
