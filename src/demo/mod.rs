@@ -82,6 +82,8 @@ pub async fn start_fleet(seed: u64, clock: &Clock) -> Result<Fleet, StartError> 
             let version = Version::parse(version).expect("the versions above are semantic");
             let kind = Kind {
                 weather: weather(&version, flavour, seed),
+                // A real one allows 300; here verdicts are to come within minutes.
+                requests_per_minute_max: Some(60_000),
                 clock: clock.clone(),
                 ..Kind::new(version.clone(), flavour)
             };
