@@ -1,6 +1,6 @@
 //! Rounds until it is settled.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -171,14 +171,21 @@ impl Session {
 
     /// Who was unreachable for too many rounds in a row.
     fn silent(&mut self, runs: &[Run]) -> Option<String> {
+        // Whoever answers one of several suites is there.
+        let mut asked: BTreeMap<&str, bool> = BTreeMap::new();
         for run in runs {
-            let rounds = self.silent.entry(run.deployment.name.clone()).or_default();
-            *rounds = if run.outcome == Outcome::Unreachable { *rounds + 1 } else { 0 };
+            let unreachable = run.outcome == Outcome::Unreachable;
+            *asked.entry(&run.deployment.name).or_insert(true) &= unreachable;
+        }
+        let mut silent = None;
+        for (name, unreachable) in asked {
+            let rounds = self.silent.entry(name.to_owned()).or_default();
+            *rounds = if unreachable { *rounds + 1 } else { 0 };
             if *rounds >= UNREACHABLE_ROUNDS {
-                return Some(run.deployment.name.clone());
+                silent.get_or_insert_with(|| name.to_owned());
             }
         }
-        None
+        silent
     }
 
     /// Rounds that are still wanted for candidates, or for the first confirmation.
@@ -202,7 +209,9 @@ impl Session {
                 return Some(Ended::Regressed);
             }
             let clear = || standings.iter().all(super::findings::is_clear);
-            if waiting == 0 && (!self.plan.limits.until_clear || clear()) {
+            // A candidate waits also where disturbed rounds put its confirmation off.
+            let enough = if self.plan.limits.until_clear { clear() } else { self.candidates() == 0 };
+            if waiting == 0 && enough {
                 return Some(if regressed { Ended::Regressed } else { Ended::Settled });
             }
         }
