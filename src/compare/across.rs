@@ -6,14 +6,19 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::cell::Times;
 use super::member::Member;
 use super::standing::Across;
-use crate::model::{Flavour, RoundId};
-use crate::verdict;
+use crate::model::{Flavour, RoundId, SAMPLES_MIN};
+use crate::verdict::{self, Factor};
 
 /// By deployment and request, of one version in one environment.
 pub(super) type Group = HashMap<(String, String), Across>;
 
 /// The differences of one cell to the version before, by round.
 pub(super) type Changes = Vec<(RoundId, f64)>;
+
+/// Of a few rounds there is no interval that covers 95 %, and the one of a single round looks certain.
+fn known(factor: Option<Factor>) -> Option<Factor> {
+    factor.filter(|factor| factor.rounds as u64 >= SAMPLES_MIN)
+}
 
 /// `times` by build and request; `changes` of a deployment and a request, where it has a baseline.
 pub(super) fn group<'a>(
@@ -41,8 +46,8 @@ pub(super) fn group<'a>(
         let all: Vec<Changes> = asked.iter().map(|(m, _)| seconds(m, request)).collect();
         let several = asked.iter().any(|(m, _)| m.db != asked[0].0.db);
         let factors = if several { verdict::factors_to_fastest(&all) } else { vec![None; all.len()] };
-        let is_one =
-            |f: &Option<verdict::Factor>| f.is_some_and(|f| f.ratio.low == 1.0 && f.ratio.high == 1.0);
+        let factors: Vec<Option<Factor>> = factors.into_iter().map(known).collect();
+        let is_one = |f: &Option<Factor>| f.is_some_and(|f| f.ratio.low == 1.0 && f.ratio.high == 1.0);
         let fastest = factors.iter().position(is_one).map(|at| asked[at].0.db);
         let cells: Vec<(Flavour, Changes)> =
             asked.iter().map(|(m, _)| (m.db, changes(&m.name, request).unwrap_or_default())).collect();
@@ -52,8 +57,8 @@ pub(super) fn group<'a>(
             let across = Across {
                 to_fastest: factors[at],
                 fastest: fastest.filter(|_| factors[at].is_some()),
-                to_control: if is_control { None } else { verdict::factor(&all[at], control) },
-                interaction: interactions[at],
+                to_control: if is_control { None } else { known(verdict::factor(&all[at], control)) },
+                interaction: known(interactions[at]),
             };
             group.insert((member.name.clone(), request.to_owned()), across);
         }

@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::across::{self, Group};
 use super::cell::{Cell, Judged, Times, together};
+use super::comparison::{Builds, Comparison, Rung, Saved};
 use super::member::{Member, Seen, predecessor};
 use super::standing::{Across, Against, Standing};
 use crate::clock::Timestamp;
@@ -45,41 +44,8 @@ pub struct Ladder {
     across: BTreeMap<(String, String), Group>,
     /// The newest rounds it has taken in.
     entered: VecDeque<RoundId>,
-}
-
-/// A version against the one before it on each of its deployments.
-#[derive(Debug)]
-struct Comparison {
-    watch: Watch,
-    /// The newest round that was judged.
-    as_of: Timestamp,
-    /// By deployment: its build, and the place of the member it is compared with.
-    rungs: BTreeMap<String, Rung>,
-    /// Since when each request on each deployment has its verdict.
-    since: BTreeMap<(String, String), (Verdict, Timestamp)>,
-}
-
-#[derive(Debug)]
-struct Rung {
-    later: usize,
-    earlier: usize,
-    /// By request; those that both are asked.
-    cells: BTreeMap<String, Cell>,
-}
-
-/// A comparison without its samples, to be kept over a restart.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Saved {
-    pub suite: String,
-    pub environment: String,
-    pub version: String,
-    /// Rounds up to and with this one are in the watch.
-    pub as_of: Timestamp,
-    watch: Watch,
-    /// By deployment: the later and the earlier build.
-    builds: BTreeMap<String, (String, String)>,
-    /// (deployment, request, verdict, since when)
-    since: Vec<(String, String, Verdict, Timestamp)>,
+    /// Comparisons of which no deployment is there now.
+    away: Vec<Saved>,
 }
 
 /// A verdict that is no longer what it was.
@@ -112,9 +78,12 @@ impl Ladder {
             saved.into_iter().map(|s| ((s.environment.clone(), s.version.clone()), s)).collect();
         for (family, comparison) in &mut ladder.comparisons {
             if let Some(saved) = saved.remove(family) {
-                comparison.restore(saved, &ladder.members);
+                comparison.restore(saved, &ladder.members, now);
             }
         }
+        ladder.away =
+            saved.into_values().filter(|s| s.builds.values().any(|b| b.is_remembered(now))).collect();
+        ladder.away.sort_by(|a, b| (&a.environment, &a.version).cmp(&(&b.environment, &b.version)));
         ladder
     }
 
@@ -149,7 +118,8 @@ impl Ladder {
                 let fresh = now.since(since) <= rules.age_max;
                 (name.clone(), Cell::new(*rules, fresh))
             });
-            let rung = Rung { later: *at, earlier: *before, cells: cells.collect() };
+            let as_of = Timestamp(i64::MIN);
+            let rung = Rung { later: *at, earlier: *before, as_of, cells: cells.collect() };
             let comparison =
                 comparisons.entry(families[*at].clone()).or_insert_with(|| Comparison::new(settings));
             comparison.rungs.insert(member.name.clone(), rung);
@@ -165,6 +135,7 @@ impl Ladder {
             host: None,
             across: BTreeMap::new(),
             entered: VecDeque::new(),
+            away: Vec::new(),
         }
     }
 
@@ -190,20 +161,21 @@ impl Ladder {
         let saved = self.comparisons.iter().map(|((environment, version), comparison)| {
             let builds = comparison.rungs.iter().map(|(name, rung)| {
                 let build = |at: usize| self.members[at].build.clone();
-                (name.clone(), (build(rung.later), build(rung.earlier)))
+                let (later, earlier) = (build(rung.later), build(rung.earlier));
+                (name.clone(), Builds { later, earlier, as_of: rung.as_of })
             });
+            let away = comparison.away.iter().map(|(name, builds)| (name.clone(), builds.clone()));
             let since = comparison.since.iter();
             Saved {
                 suite: self.suite.clone(),
                 environment: environment.clone(),
                 version: version.clone(),
-                as_of: comparison.as_of,
                 watch: comparison.watch.clone(),
-                builds: builds.collect(),
+                builds: builds.chain(away).collect(),
                 since: since.map(|((d, r), (verdict, at))| (d.clone(), r.clone(), *verdict, *at)).collect(),
             }
         });
-        saved.collect()
+        saved.chain(self.away.iter().cloned()).collect()
     }
 
     /// Takes in a round that is read from the store: oldest first, each once. What was judged before it
@@ -228,7 +200,7 @@ impl Ladder {
         (changes, self.own(seen))
     }
 
-    /// `is_new`: whether it is to be judged by a comparison that is as of then.
+    /// `is_new`: whether it is to be judged of builds whose comparison is as of then.
     fn enter(
         &mut self,
         seen: &Seen,
@@ -273,8 +245,8 @@ impl Ladder {
         is_new: impl Fn(Timestamp) -> bool,
     ) -> Vec<VerdictChange> {
         let Some(comparison) = self.comparisons.get_mut(key) else { return Vec::new() };
-        let Comparison { watch, rungs, as_of, .. } = comparison;
-        let mut visited = false;
+        let Comparison { watch, rungs, .. } = comparison;
+        let mut judged: BTreeSet<usize> = BTreeSet::new();
         for rung in rungs.values_mut() {
             let (later, earlier) = (&self.members[rung.later].build, &self.members[rung.earlier].build);
             // A suite's round visits both, or it is none of this pair.
@@ -282,19 +254,22 @@ impl Ladder {
             else {
                 continue;
             };
-            visited = true;
+            if is_new(rung.as_of) {
+                rung.as_of = seen.scheduled.max(rung.as_of);
+                judged.insert(rung.later);
+            }
             for (request, cell) in &mut rung.cells {
                 let of = |visits| HashMap::get(visits, request.as_str()).map_or(&[][..], Vec::as_slice);
                 cell.window.take(seen.round, of(later), of(earlier));
             }
         }
-        if !visited || !is_new(*as_of) {
+        if judged.is_empty() {
             return Vec::new();
         }
-        *as_of = seen.scheduled.max(*as_of);
         let host = self.host;
         let touched: Vec<Touched<'_>> = rungs
             .iter()
+            .filter(|(_, rung)| judged.contains(&rung.later))
             .flat_map(|(deployment, rung)| {
                 rung.cells.iter().map(move |(request, cell)| Touched {
                     request,
@@ -369,7 +344,14 @@ impl Ladder {
             let (name, key) = (self.members[at].name.clone(), self.families[at].clone());
             let Some(mut standing) = self.standing(&name, &request, true) else { continue };
             if let Some(comparison) = self.comparisons.get_mut(&key) {
-                // What is not told of, such as a disturbance, is dated all the same.
+                if standing.rule == Rule::Disturbed {
+                    // The verdict below it stands, and is as old as before when the disturbance is over.
+                    standing.since = *comparison.disturbed.entry((name, request)).or_insert(now);
+                    standings.push(standing);
+                    continue;
+                }
+                comparison.disturbed.remove(&(name.clone(), request.clone()));
+                // What is not told of is dated all the same.
                 let known =
                     comparison.since.entry((name, request)).or_insert((standing.verdict, standing.since));
                 if known.0 != standing.verdict {
@@ -513,33 +495,6 @@ impl Ladder {
     pub fn reach(&self) -> Duration {
         let rules = self.members.iter().flat_map(|m| &m.requests).map(|(_, rules)| rules.age_max);
         rules.max().unwrap_or_default()
-    }
-}
-
-impl Comparison {
-    fn new(settings: Settings) -> Self {
-        Comparison {
-            watch: Watch::new(settings),
-            as_of: Timestamp(i64::MIN),
-            rungs: BTreeMap::new(),
-            since: BTreeMap::new(),
-        }
-    }
-
-    /// Goes on where it was, but for deployments of which one side is another build by now.
-    fn restore(&mut self, saved: Saved, members: &[Member]) {
-        self.watch = saved.watch;
-        self.as_of = saved.as_of;
-        self.since = saved.since.into_iter().map(|(d, r, verdict, at)| ((d, r), (verdict, at))).collect();
-        for (deployment, (later, earlier)) in saved.builds {
-            let same = self.rungs.get(&deployment).is_some_and(|rung| {
-                members[rung.later].build == later && members[rung.earlier].build == earlier
-            });
-            if !same {
-                self.watch.forget(&deployment);
-                self.since.retain(|(d, _), _| *d != deployment);
-            }
-        }
     }
 }
 

@@ -12,10 +12,12 @@
 
 mod across;
 mod cell;
+mod comparison;
 mod ladder;
 mod member;
 mod standing;
 
-pub use ladder::{Ladder, Saved, VerdictChange};
+pub use comparison::Saved;
+pub use ladder::{Ladder, VerdictChange};
 pub use member::{Member, Seen, Visited, predecessor, visit_of};
 pub use standing::{Across, Against, Standing, read as read_standings};

@@ -15,6 +15,14 @@ const SPARE: Duration = Duration::from_millis(250);
 /// really needs.
 const TAKES: Duration = Duration::from_secs(2);
 
+/// How many suites want extra rounds of a deployment of this one, itself among them: they share what its
+/// budget leaves.
+pub fn sharing(wanted: &Wanted, suite: &str) -> u32 {
+    let Some(own) = wanted.get(suite) else { return 1 };
+    let sharing = wanted.values().filter(|other| other.keys().any(|deployment| own.contains_key(deployment)));
+    u32::try_from(sharing.count()).unwrap_or(u32::MAX)
+}
+
 /// How the extra rounds of one suite go.
 #[derive(Debug, Default)]
 pub struct Extra {
@@ -107,5 +115,14 @@ mod tests {
         let used = asked / apart + asked / 30.0;
         assert!((used - 0.9 * allowed).abs() < 1e-6, "{used} of {allowed} a second");
         assert_eq!(with(1), None, "the schedule alone uses it up");
+    }
+
+    #[test]
+    fn suites_that_wait_for_the_same_deployment_share_its_budget() {
+        let of = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), 60)).collect();
+        let wanted: Wanted = [("a", of(&["new", "old"])), ("b", of(&["new"])), ("c", of(&["other"]))]
+            .map(|(suite, deployments)| (suite.to_owned(), deployments))
+            .into();
+        assert_eq!(["a", "b", "c", "d"].map(|suite| sharing(&wanted, suite)), [2, 2, 1, 1]);
     }
 }

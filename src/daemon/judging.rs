@@ -167,6 +167,8 @@ impl Judge {
                 for (suite, bench) in &mut self.benches {
                     if let Some(before) = before.remove(suite) {
                         bench.ladder.inherit(before.ladder);
+                        // What the store did not take just now.
+                        bench.tally.add(before.tally);
                     }
                 }
             }
@@ -177,16 +179,12 @@ impl Judge {
         }
     }
 
-    /// Suites that are no longer there have no standings, and their rows say so.
+    /// Suites that are no longer there have no standings, and their rows say so. Their state stays, for
+    /// they may be back soon: right after a restart nobody may have been discovered yet.
     async fn clear(&self, benches: &HashMap<String, Bench>) {
         let Ok(rows) = self.store.verdicts().await else { return };
         let gone = rows.into_iter().filter(|row| !benches.contains_key(&row.suite) && row.standings != "[]");
-        let none = |row: VerdictsRow| VerdictsRow {
-            at: self.clock.now(),
-            state: "[]".to_owned(),
-            standings: "[]".to_owned(),
-            ..row
-        };
+        let none = |row: VerdictsRow| VerdictsRow { at: self.clock.now(), standings: "[]".to_owned(), ..row };
         let verdicts: Vec<VerdictsRow> = gone.map(none).collect();
         if !verdicts.is_empty()
             && let Err(error) = self.store.commit(Facts { verdicts, ..Facts::default() }).await

@@ -182,6 +182,26 @@ async fn a_restart_goes_on_a_new_digest_starts_afresh_and_a_retired_version_is_n
 }
 
 #[tokio::test]
+async fn a_verdict_outlives_a_restart_before_which_nobody_is_discovered() {
+    let mut rig = Rig::new().await;
+    let fleet = [deployment("old", OLD, None), deployment("new", NEW, None)];
+    let judging = rig.judging(&fleet).await;
+    rig.rounds(&judging, &fleet, 70).await;
+    let before = rig.standing("new").await;
+    assert_eq!(before.verdict, Verdict::Regressed);
+    drop(judging);
+
+    let judging = rig.judging(&[]).await;
+    judging.set(Vec::new(), Arc::new([])).await;
+    judging.settle().await;
+    assert_eq!(rig.store.standings().await.unwrap(), ["[]"]);
+    judging.set(vec![rig.suite.clone()], fleet.to_vec().into()).await;
+    judging.settle().await;
+    let after = rig.standing("new").await;
+    assert_eq!((after.verdict, after.since), (Verdict::Regressed, before.since));
+}
+
+#[tokio::test]
 async fn a_rollback_is_said_also_to_a_build_that_lived_before_and_ends_with_the_next_version() {
     let mut rig = Rig::new().await;
     let old = deployment("old", OLD, None);

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::extra::{Extra, Turn, Wanted};
+use super::extra::{Extra, Turn, Wanted, sharing};
 use super::judging::Judging;
 use crate::clock::{Clock, Timestamp};
 use crate::compare::Seen;
@@ -159,7 +159,8 @@ impl Rounds {
     /// look again.
     fn extra(&self, state: &mut State, now: Timestamp) -> Option<Timestamp> {
         let mut next: Option<Timestamp> = None;
-        for (name, wanted) in self.wanted.borrow().iter() {
+        let all = self.wanted.borrow();
+        for (name, wanted) in all.iter() {
             let Some(suite) = state.timetable.suite(name).cloned() else { continue };
             let writes = suite.variants.iter().any(|variant| variant.requests.iter().any(|r| r.writes));
             if writes || state.timetable.is_running(name) {
@@ -170,6 +171,7 @@ impl Rounds {
             let suites =
                 state.timetable.suites().map(|(suite, period)| (suite.name.as_str(), (suite, period)));
             let apart = interval(&suite, &fleet, &suites.collect());
+            let apart = apart.map(|apart| apart * sharing(&all, name));
             let tick = state.timetable.next_of(name);
             let extra = state.extra.entry(name.clone()).or_default();
             match extra.turn(now, apart, tick) {

@@ -13,6 +13,9 @@ use crate::model::{Deployment, Flavour, Suite, Tls, Version};
 use crate::store::{DeploymentRow, Store, StoreError};
 use crate::verdict::{CellRules, Judgement, Settings};
 
+/// Versions that one message lists at most.
+const LISTED_MAX: usize = 20;
+
 /// Which versions are compared, by which rounds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chosen {
@@ -23,6 +26,25 @@ pub struct Chosen {
 }
 
 impl Chosen {
+    /// What is wrong with the question itself: versions that nobody ever had.
+    pub async fn mistake(&self, store: &Store) -> Result<Option<String>, StoreError> {
+        let Some((later, earlier)) = &self.versions else { return Ok(None) };
+        if later == earlier {
+            return Ok(Some(format!("{later} would be compared with itself")));
+        }
+        let rows = store.deployments().await?;
+        let is_unknown = |version: &&&Version| rows.iter().all(|row| row.version != ***version);
+        let Some(unknown) = [earlier, later].iter().find(is_unknown).copied() else { return Ok(None) };
+        let mut known: Vec<&Version> = rows.iter().map(|row| &row.version).collect();
+        known.sort_unstable_by(|a, b| b.cmp(a));
+        known.dedup();
+        let more = known.len().saturating_sub(LISTED_MAX);
+        let names: Vec<String> = known.iter().take(LISTED_MAX).map(|version| version.to_string()).collect();
+        let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        let more = if more > 0 { format!(" and {more} older ones") } else { String::new() };
+        Ok(Some(format!("no deployment ever had version {unknown}; known are {names}{more}")))
+    }
+
     /// How every request of the chosen versions stands by the rounds that are stored, at `now`.
     pub async fn read(
         &self,
@@ -78,6 +100,10 @@ impl Chosen {
                 ladder.standings(now)
             });
             standings.extend(judged.await.unwrap_or_default());
+        }
+        for standing in &mut standings {
+            // Nothing is said of what was before it.
+            standing.since = standing.since.max(since);
         }
         standings.retain(|standing| {
             // The earlier ones are there to be compared with.

@@ -64,7 +64,7 @@ fn no_regression_says_how_much_is_known() {
     assert_eq!(
         note,
         "1 of 5 cells unchanged, 2 not decided yet (1 being confirmed), about 12 rounds to go, 1 not measurable \
-         (this host was short of CPU, memory or IO). Improved: b on mysql (−9 %)."
+         (this host was short of memory or IO). Improved: b on mysql (−9 %)."
     );
     let (answer, note) = told(&[standing("a", Verdict::Insufficient)]);
     assert_eq!(answer, "nothing is decided yet");

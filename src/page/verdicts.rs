@@ -145,6 +145,9 @@ pub async fn verdicts(
     let Query(query) = query.map_err(|e| Problem::BadRequest(e.body_text()))?;
     let mut verdicts = Verdicts::read(&app.store).await?;
     if let Some(chosen) = query.chosen()? {
+        if let Some(mistake) = chosen.mistake(&app.store).await? {
+            return Err(Problem::BadRequest(mistake));
+        }
         let _one_at_a_time = app.comparing.lock().await;
         let (suites, now) = (app.suites.borrow().clone(), app.clock.now());
         verdicts.verdicts = chosen.read(&app.store, &suites, now).await?;

@@ -119,8 +119,8 @@ async fn two_versions_or_a_window_can_be_chosen() {
     let window = home.run(["report", "--daemon", &daemon, "--window", "15m", "--question", "versions"]).await;
     let window = window.expect(0).stdout;
     assert!(window.contains("no regression confirmed") && !window.contains("67 pairs"), "{window}");
-    let none = home.run(["report", "--daemon", &daemon, "--between", "1.0.0", latest]).await.expect(0).stdout;
-    assert!(none.contains("No stored round visited both."), "{none}");
+    let none = home.run(["report", "--daemon", &daemon, "--between", "1.0.0", latest]).await.expect(2).stderr;
+    assert!(none.contains("error: no deployment ever had version 1.0.0; known are 3.0.0-dev."), "{none}");
 
     let file = fleet.store.location().to_string();
     fleet.store.close().await;

@@ -72,7 +72,9 @@ impl Baseline {
         if let Baseline::Version(text) = self
             && !known.iter().any(|deployment| is_version(deployment, text))
         {
-            return Err(format!("no deployment has version {text}; there are {}", listed(known)));
+            let meant = strsim::jaro_winkler(text, "previous") > 0.8;
+            let hint = if meant { " (did you mean `previous`?)" } else { "" };
+            return Err(format!("no deployment has version {text}{hint}; there are {}", listed(known)));
         }
         let mut pairing = Pairing { judged: judged.len(), fleet: judged, pairs: Vec::new() };
         for later in 0..pairing.judged {
@@ -199,6 +201,9 @@ mod tests {
         assert_eq!(names(&with("v2.4.1").unwrap()), [("new-mysql", "old-mysql")]);
         assert!(
             with("2.4.2").unwrap_err().contains("no deployment has version 2.4.2; there are old-mysql (2.4")
+        );
+        assert!(
+            with("prevous").unwrap_err().contains("version prevous (did you mean `previous`?); there are")
         );
         assert!(Baseline::Previous.pair(fleet, &[]).unwrap_err().contains("nothing to compare with"));
     }

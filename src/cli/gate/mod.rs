@@ -7,6 +7,7 @@
 mod baseline;
 mod checks;
 mod findings;
+mod late;
 mod live;
 mod narrow;
 mod pace;

@@ -83,8 +83,9 @@ impl Pace {
         let at_most = humantime::format_duration(plan.limits.time);
         let least = if plan.limits.until_clear { " at least" } else { "" };
         let mut words = format!(
-            "{rounds} rounds{least} (the first {WARM_UP_ROUNDS} to warm up) of {} {}{budget} take about {takes}, at \
+            "{rounds} {}{least} (the first {WARM_UP_ROUNDS} to warm up) of {} {}{budget} take about {takes}, at \
              most {at_most}",
+            if rounds == 1 { "round" } else { "rounds" },
             self.asked,
             requests(self.asked)
         );
@@ -93,6 +94,12 @@ impl Pace {
                 "\nthat is too short for a verdict: narrow it with --gate-requests, or give it longer with \
                  --gate-timeout",
             );
+        }
+        let confirmed = WARM_UP_ROUNDS + FIRST_PAIRS;
+        if rounds < confirmed {
+            words.push_str(&format!(
+                "\nso few can confirm nothing: that takes {confirmed}, which --rounds-max does not allow"
+            ));
         }
         words
     }

@@ -1,6 +1,6 @@
 //! Rounds until it is settled.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::super::serve::StopSignal;
 use super::super::spool::Gathering;
+use super::late::Late;
 use super::live::Live;
 use super::pace::{self, Pace};
 use super::{Bench, Cell, Checks, Ended, Findings, Plan, WARM_UP_ROUNDS};
@@ -32,6 +33,7 @@ pub struct Session {
     checks: Checks,
     /// Rounds in a row in which a deployment was unreachable, by name.
     silent: HashMap<String, u32>,
+    late: Late,
     rounds: u32,
     scheduled: Timestamp,
 }
@@ -57,6 +59,7 @@ impl Session {
             origin,
             checks: Checks::default(),
             silent: HashMap::new(),
+            late: Late::default(),
             rounds: 0,
             scheduled: Timestamp(i64::MIN),
         }
@@ -109,7 +112,8 @@ impl Session {
             if look || changed || live.is_due() {
                 standings = self.standings();
             }
-            if let Some(ended) = self.ended(waiting, look.then_some(&standings)) {
+            let late = look && self.late.waits(&standings);
+            if let Some(ended) = self.ended(waiting, late, look.then_some(&standings)) {
                 break ended;
             }
             let opens = pace::opens(&self.prober, &self.plan, &compared);
@@ -171,14 +175,21 @@ impl Session {
 
     /// Who was unreachable for too many rounds in a row.
     fn silent(&mut self, runs: &[Run]) -> Option<String> {
+        // Whoever answers one of several suites is there.
+        let mut asked: BTreeMap<&str, bool> = BTreeMap::new();
         for run in runs {
-            let rounds = self.silent.entry(run.deployment.name.clone()).or_default();
-            *rounds = if run.outcome == Outcome::Unreachable { *rounds + 1 } else { 0 };
+            let unreachable = run.outcome == Outcome::Unreachable;
+            *asked.entry(&run.deployment.name).or_insert(true) &= unreachable;
+        }
+        let mut silent = None;
+        for (name, unreachable) in asked {
+            let rounds = self.silent.entry(name.to_owned()).or_default();
+            *rounds = if unreachable { *rounds + 1 } else { 0 };
             if *rounds >= UNREACHABLE_ROUNDS {
-                return Some(run.deployment.name.clone());
+                silent.get_or_insert_with(|| name.to_owned());
             }
         }
-        None
+        silent
     }
 
     /// Rounds that are still wanted for candidates, or for the first confirmation.
@@ -191,8 +202,9 @@ impl Session {
         self.plan.benches.iter().map(|bench| bench.ladder.candidates()).sum()
     }
 
-    /// `standings`: as of this round, where they were looked at.
-    fn ended(&self, waiting: u64, standings: Option<&Vec<Standing>>) -> Option<Ended> {
+    /// `standings`: as of this round, where they were looked at; `late`: whether 60 pairs were not enough for
+    /// one of them.
+    fn ended(&self, waiting: u64, late: bool, standings: Option<&Vec<Standing>>) -> Option<Ended> {
         if !self.plan.compares() {
             return Some(Ended::NothingToCompare);
         }
@@ -202,7 +214,9 @@ impl Session {
                 return Some(Ended::Regressed);
             }
             let clear = || standings.iter().all(super::findings::is_clear);
-            if waiting == 0 && (!self.plan.limits.until_clear || clear()) {
+            // A candidate waits also where disturbed rounds put its confirmation off.
+            let enough = if self.plan.limits.until_clear { clear() } else { self.candidates() == 0 && !late };
+            if waiting == 0 && enough {
                 return Some(if regressed { Ended::Regressed } else { Ended::Settled });
             }
         }

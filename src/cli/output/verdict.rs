@@ -5,6 +5,8 @@ use comfy_table::Color;
 use crate::compare::Standing;
 use crate::verdict::{Interval, Measure, Rule, Verdict};
 
+/// Fewer pairs have no interval that covers 95 %: that of one pair would look certain.
+const INTERVAL_MIN: usize = 6;
 /// Ratios that a whisker spans, as logarithms on both sides of 1.
 const SPAN: f64 = 1.5;
 /// Columns of a whisker; odd, so that 1 has a column of its own.
@@ -59,7 +61,7 @@ pub fn ratio(standing: &Standing) -> Option<String> {
 
 pub fn told_ratio(standing: &Standing) -> Option<Interval> {
     let assessment = standing.latency.filter(|_| standing.measure == Measure::Latency)?.assessment;
-    assessment.ratio.filter(|_| assessment.seconds.is_some())
+    assessment.ratio.filter(|_| assessment.seconds.is_some() && assessment.pairs >= INTERVAL_MIN)
 }
 
 /// `+6.2 ms (+5.6 to +6.9)`, or how often both failed where the verdict is of errors.
@@ -69,7 +71,8 @@ pub fn difference(standing: &Standing) -> Option<String> {
         let (later, earlier) = pass_fail.failures();
         return Some(format!("failed {later} of {0}, before {earlier} of {0}", pass_fail.pairs()));
     }
-    let seconds = standing.latency?.assessment.seconds?;
+    let assessment = standing.latency?.assessment;
+    let seconds = assessment.seconds.filter(|_| assessment.pairs >= INTERVAL_MIN)?;
     let told = |seconds: f64| match format!("{:+.1}", 1e3 * seconds).as_str() {
         "-0.0" | "+0.0" => "0.0".to_owned(),
         text => text.to_owned(),

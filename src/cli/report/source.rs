@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use reqwest::StatusCode;
 use url::Url;
 
 use super::Answers;
@@ -87,6 +88,9 @@ impl Source {
             }
             Source::Store { store, suites } => {
                 let chosen = Chosen { versions, window };
+                if let Some(mistake) = chosen.mistake(store).await? {
+                    anyhow::bail!(mistake);
+                }
                 Ok(chosen.read(store, suites, Clock::system().now()).await?)
             }
         }
@@ -117,6 +121,13 @@ impl Source {
                 return Err(Unanswered { words, code: exit::UNREACHABLE }.into());
             }
         };
+        if status == StatusCode::BAD_REQUEST {
+            // The question was wrong, and not the daemon.
+            let detail = serde_json::from_str(&text)
+                .ok()
+                .and_then(|problem: serde_json::Value| Some(problem.get("detail")?.as_str()?.to_owned()));
+            anyhow::bail!(detail.unwrap_or(text));
+        }
         if !status.is_success() {
             let words = format!("{url} answered {status}: {}", text.trim());
             return Err(Unanswered { words, code: exit::FAILED }.into());

@@ -89,6 +89,11 @@ fn seconds(range: Range) -> String {
     format!("{} to {}", SecsDelta(range.low), SecsDelta(range.high))
 }
 
+/// Fewer pairs have no interval that covers 95 % (`wide`) or 90 %: that of one pair would look certain.
+fn covered(wide: bool) -> usize {
+    if wide { 6 } else { 5 }
+}
+
 /// A number with both measures beside each other.
 pub struct Row {
     pub name: &'static str,
@@ -114,7 +119,7 @@ impl Numbers<'_> {
         };
         let whole = |j: &Judgement, wide: bool| {
             let a = &j.assessment;
-            let ratio = if wide { a.ratio } else { a.ratio90 };
+            let ratio = if wide { a.ratio } else { a.ratio90 }.filter(|_| a.pairs >= covered(wide));
             let rise = if wide { a.failure_rise } else { a.failure_rise90 };
             match (ratio, rise) {
                 (Some(r), _) => {
@@ -126,7 +131,9 @@ impl Numbers<'_> {
                 _ => "—".to_owned(),
             }
         };
-        let difference = |s: Option<crate::verdict::Interval>| {
+        let difference = |j: &Judgement, wide: bool| {
+            let a = &j.assessment;
+            let s = if wide { a.seconds } else { a.seconds90 }.filter(|_| a.pairs >= covered(wide));
             s.map_or("—".to_owned(), |s| format!("{} ({})", SecsDelta(s.value), seconds(s.into())))
         };
         vec![
@@ -135,10 +142,8 @@ impl Numbers<'_> {
                 whole(j, true)
             }),
             row("change, 90 %", "what “unchanged” rests on", &|j| whole(j, false)),
-            row("difference, 95 %", "in time; withheld where over 10 % failed", &|j| {
-                difference(j.assessment.seconds)
-            }),
-            row("difference, 90 %", "", &|j| difference(j.assessment.seconds90)),
+            row("difference, 95 %", "in time; withheld where over 10 % failed", &|j| difference(j, true)),
+            row("difference, 90 %", "", &|j| difference(j, false)),
             row("pairs", "rounds in which both were asked", &|j| Count::from(j.assessment.pairs).to_string()),
             row(
                 "effective pairs",

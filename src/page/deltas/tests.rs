@@ -124,7 +124,7 @@ fn every_verdict_has_its_symbol_its_word_and_what_it_rests_on() {
         "? inconclusive | +6 % | −1 to +13 %, +0.60 ms, 60 pairs",
         "… insufficient |  | 12 rounds missing, 8 pairs so far",
         "– no baseline |  | ",
-        "! invalid |  | this host was short of CPU, memory or IO, 60 pairs",
+        "! invalid |  | this host was short of memory or IO, 60 pairs",
         "▲ regressed (errors) | +8 points | failures +3 to +14 points, 60 pairs",
         "inconclusive (confirming)",
     ];

@@ -37,7 +37,7 @@ pub fn label(verdict: Verdict, measure: Measure, rule: Rule) -> &'static str {
 pub fn disturbed(disturbance: Option<Disturbance>) -> &'static str {
     match disturbance {
         Some(Disturbance::Loopback) => "this host's own loopback was slow",
-        Some(Disturbance::HostPressure) => "this host was short of CPU, memory or IO",
+        Some(Disturbance::HostPressure) => "this host was short of memory or IO",
         Some(Disturbance::UnusablePairs) => "too many rounds could not be used",
         None => "the measurement was disturbed",
     }
