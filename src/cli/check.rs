@@ -219,7 +219,7 @@ fn series_of(config: &Config, deployment: &Deployment) -> u64 {
         .count() as u64;
     // Buckets, sum and count of the duration; +Inf bucket, sum and count of each phase; the median; of the
     // comparison with the version before: each verdict, and the gauges of `publisher::verdicts`.
-    let per_request = BUCKETS as u64 + 2 + 3 * phases + 1 + Verdict::ALL.len() as u64 + 10;
+    let per_request = BUCKETS as u64 + 2 + 3 * phases + 1 + Verdict::ALL.len() as u64 + 12;
     // Runs by outcome; up, last, rank and info.
     requests.len() as u64 * per_request + suites * Outcome::ALL.len() as u64 + 4
 }

@@ -113,8 +113,9 @@ impl TraceId {
     }
 
     /// The trace of a verdict on a build that no event told of.
-    pub fn of_verdict(build: &str, request: &str, at: Timestamp) -> Self {
-        TraceId(digest(&[b"verdict", build.as_bytes(), request.as_bytes(), &at.0.to_le_bytes()]))
+    pub fn of_verdict(build: &str, suite: &str, request: &str, at: Timestamp) -> Self {
+        let (build, suite, request) = (build.as_bytes(), suite.as_bytes(), request.as_bytes());
+        TraceId(digest(&[b"verdict", build, suite, request, &at.0.to_le_bytes()]))
     }
 
     /// The run's own span.
@@ -136,8 +137,9 @@ impl SpanId {
     }
 
     /// The span of a verdict that a request on a build came to at that time.
-    pub fn of_verdict(build: &str, request: &str, at: Timestamp) -> Self {
-        SpanId(digest(&[b"verdict", build.as_bytes(), request.as_bytes(), &at.0.to_le_bytes()]))
+    pub fn of_verdict(build: &str, suite: &str, request: &str, at: Timestamp) -> Self {
+        let (build, suite, request) = (build.as_bytes(), suite.as_bytes(), request.as_bytes());
+        SpanId(digest(&[b"verdict", build, suite, request, &at.0.to_le_bytes()]))
     }
 
     /// The span of a part of this one: a test case, a step of a deployment. `place` tells parts of

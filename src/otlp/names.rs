@@ -88,6 +88,10 @@ metrics! {
         "Upper end of the 95 % interval of that factor.";
     DB_INTERACTION = "cachetscope.db.interaction.ratio", "", Kind::Gauge,
         "How much more a request changed on this database than on the others: 0.1 is a tenth more.";
+    DB_INTERACTION_LOW = "cachetscope.db.interaction.confidence.low", "", Kind::Gauge,
+        "Lower end of the 95 % interval of that ratio.";
+    DB_INTERACTION_HIGH = "cachetscope.db.interaction.confidence.high", "", Kind::Gauge,
+        "Upper end of the 95 % interval of that ratio.";
     AA_COMPARISONS = "cachetscope.aa.comparisons", "{comparison}", Kind::Counter,
         "Comparisons of deployments with themselves that are over.";
     AA_FALSE_VERDICTS = "cachetscope.aa.false_verdicts", "{comparison}", Kind::Counter,

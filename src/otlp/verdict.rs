@@ -21,6 +21,7 @@ const FLAGS: u32 = 1 | SpanFlags::ContextHasIsRemoteMask as u32;
 pub struct VerdictTold<'a> {
     /// [`crate::model::Deployment::key`] of the build that it is on.
     pub build: &'a str,
+    pub suite: &'a str,
     pub request: &'a str,
     pub at: Timestamp,
     pub verdict: &'a str,
@@ -35,9 +36,9 @@ pub struct VerdictTold<'a> {
 
 /// Never fails, and gives the same bytes for the same verdict.
 pub fn encode_verdict(told: &VerdictTold<'_>, resource: &Resource) -> Signals {
-    let trace =
-        told.origin.map_or_else(|| TraceId::of_verdict(told.build, told.request, told.at), |o| o.trace);
-    let id = SpanId::of_verdict(told.build, told.request, told.at);
+    let VerdictTold { build, suite, request: name, at, .. } = told;
+    let trace = told.origin.map_or_else(|| TraceId::of_verdict(build, suite, name, *at), |o| o.trace);
+    let id = SpanId::of_verdict(build, suite, name, *at);
     let attributes = pairs(told.attributes.clone());
     let span = Span {
         trace_id: trace.0.to_vec(),

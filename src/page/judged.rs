@@ -186,7 +186,8 @@ fn joined(names: &[String]) -> String {
     }
 }
 
-/// The largest factor between two databases, paired within rounds; `None` where none is known.
+/// The largest factor between two databases, paired within rounds: what is at least the largest, so that a
+/// wide interval is no headline. `None` where none is known.
 pub fn largest_factor(tables: &[DeltaTable]) -> Option<Factor> {
     let factors = tables.iter().flat_map(DeltaTable::deltas).filter_map(|delta| {
         let (to, fastest_db) = (delta.to_fastest?, delta.fastest_db?);
@@ -203,7 +204,7 @@ pub fn largest_factor(tables: &[DeltaTable]) -> Option<Factor> {
             medians: None,
         })
     });
-    factors.max_by(|a, b| a.factor.total_cmp(&b.factor))
+    factors.max_by(|a, b| a.low.unwrap_or(0.0).total_cmp(&b.low.unwrap_or(0.0)))
 }
 
 /// What verdicts say of the third and the fourth question, for versions that somebody chose: the number

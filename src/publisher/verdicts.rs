@@ -41,6 +41,7 @@ pub fn entries_of<'a>(
         let Some(deployment) = deployment(&change.standing.deployment) else { continue };
         let told = VerdictTold {
             build: &deployment.key(),
+            suite: &change.standing.suite,
             request: &change.standing.request,
             at: change.at,
             verdict: change.standing.verdict.as_str(),
@@ -123,7 +124,10 @@ pub(super) fn gauges(standings: &[Standing]) -> Vec<Gauge> {
         add(&names::DB_FACTOR, factor.map(|f| f.value.into()));
         add(&names::DB_FACTOR_LOW, factor.map(|f| f.low.into()));
         add(&names::DB_FACTOR_HIGH, factor.map(|f| f.high.into()));
-        add(&names::DB_INTERACTION, standing.across.interaction.map(|f| less_one(f.ratio.value)));
+        let interaction = standing.across.interaction.map(|factor| factor.ratio);
+        add(&names::DB_INTERACTION, interaction.map(|f| less_one(f.value)));
+        add(&names::DB_INTERACTION_LOW, interaction.map(|f| less_one(f.low)));
+        add(&names::DB_INTERACTION_HIGH, interaction.map(|f| less_one(f.high)));
     }
     gauges
 }

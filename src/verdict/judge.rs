@@ -130,7 +130,7 @@ impl Rule {
 pub enum Disturbance {
     /// The null request to the daemon's own responder was slow.
     Loopback,
-    /// The host was short of CPU, memory or IO (pressure stall information).
+    /// Everything on the host waited for memory or for the disk (pressure stall information).
     HostPressure,
     /// More than 20 % of the window's rounds could not be used.
     UnusablePairs,

@@ -141,7 +141,9 @@ impl Watch {
             let latency = self.entry(cell);
             for (at, measure) in [(latency, Measure::Latency), (latency + 1, Measure::Errors)] {
                 if self.count(at, cell, measure) {
-                    due.push((cell, measure));
+                    due.push((cell, measure, true));
+                } else if self.is_unsettled(at, cell) {
+                    due.push((cell, measure, false));
                 }
             }
         }
@@ -149,7 +151,19 @@ impl Watch {
             return Vec::new();
         }
         let family = self.family();
-        due.into_iter().filter_map(|(cell, measure)| self.look(cell, measure, &family)).collect()
+        let judged =
+            due.into_iter().filter_map(|(cell, measure, look)| self.judge(cell, measure, look, &family));
+        judged.collect()
+    }
+
+    /// Whether a cell was looked at when it had too few pairs to say anything, and may have enough by now.
+    /// What that look found then counts; nothing is tested anew.
+    fn is_unsettled(&self, at: usize, cell: &Touched<'_>) -> bool {
+        let track = &self.tracks[at];
+        track.verdict == Verdict::Insufficient
+            && track.pairs >= self.settings.first_look
+            && !track.is_due()
+            && disturbance(cell.window, cell.host).is_none()
     }
 
     fn place(&self, request: &str, deployment: &str, measure: Measure) -> Result<usize, usize> {
@@ -196,12 +210,14 @@ impl Watch {
         true
     }
 
-    fn look(&mut self, cell: &Touched<'_>, measure: Measure, family: &Family) -> Option<Change> {
+    fn judge(&mut self, cell: &Touched<'_>, measure: Measure, look: bool, family: &Family) -> Option<Change> {
         let at = self.place(cell.request, cell.deployment, measure).ok()?;
         let cells = family.cells;
         let (assessment, dependence) = family.assess(measure, cell.window.all());
         let track = &mut self.tracks[at];
-        track.look(&assessment, cell.window, dependence, &self.settings, cells);
+        if look {
+            track.look(&assessment, cell.window, dependence, &self.settings, cells);
+        }
         let from = track.verdict;
         (track.verdict, track.rule) = if assessment.pairs_missing(cells, self.settings.alpha) > 0 {
             (Verdict::Insufficient, Rule::TooFewPairs)

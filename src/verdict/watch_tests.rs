@@ -84,6 +84,22 @@ fn before_the_first_look_it_is_insufficient_and_says_how_long() {
     assert_eq!(now.rounds_needed, 19);
 }
 
+/// Times that depend on the ones before make few independent pairs: after 60 there may be too few.
+#[test]
+fn what_a_look_confirmed_is_told_as_soon_as_there_are_enough_pairs() {
+    let mut rig = Rig::new();
+    let mut told = Vec::new();
+    // Six rounds of one weather, six of another.
+    let weather = |n: u64| 1.0 + 0.4 * ((n / 6) % 2) as f64;
+    for n in 0..120 {
+        let changes = rig.step(3.0 * weather(n)).into_iter();
+        let of_times = changes.filter(|c| c.key.request == "slow" && c.key.measure == Measure::Latency);
+        told.extend(of_times.map(|change| (n + 1, change.to)));
+    }
+    let [(at, Verdict::Regressed)] = told[..] else { panic!("{told:?}") };
+    assert!(60 < at && at < 120, "not at a look, and before the next one: {told:?}");
+}
+
 #[test]
 fn a_bad_hour_after_the_deployment_is_not_blamed() {
     let mut rig = Rig::new();
