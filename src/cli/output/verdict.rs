@@ -3,6 +3,8 @@
 use comfy_table::Color;
 
 use crate::compare::Standing;
+use crate::page::deltas::label;
+pub use crate::page::deltas::{symbol, word};
 use crate::verdict::{Interval, Measure, Rule, Verdict};
 
 /// Fewer pairs have no interval that covers 95 %: that of one pair would look certain.
@@ -14,33 +16,9 @@ pub const WHISKER: usize = 21;
 /// The scale above whiskers.
 pub const SCALE: &str = "0.67      1      1.50";
 
-pub fn symbol(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Regressed => "▲",
-        Verdict::Improved => "▼",
-        Verdict::Unchanged => "=",
-        Verdict::Inconclusive => "?",
-        Verdict::Insufficient => "…",
-        Verdict::NoBaseline => "–",
-        Verdict::Invalid => "!",
-    }
-}
-
-pub fn word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::NoBaseline => "no baseline",
-        verdict => verdict.as_str(),
-    }
-}
-
 /// `regressed (errors)`, `inconclusive (confirming)`, `regressed`.
-pub fn words(standing: &Standing) -> String {
-    let more = match (standing.measure, standing.rule) {
-        (Measure::Errors, _) => " (errors)",
-        (_, Rule::Confirming) => " (confirming)",
-        _ => "",
-    };
-    format!("{}{more}", word(standing.verdict))
+pub fn words(standing: &Standing) -> &'static str {
+    label(standing.verdict, standing.measure, standing.rule)
 }
 
 pub fn shade(verdict: Verdict) -> Option<Color> {

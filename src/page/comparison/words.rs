@@ -194,6 +194,11 @@ impl Numbers<'_> {
             });
             facts.push(("warm-up", warm_up.unwrap_or("longer ago than what was read".to_owned())));
         }
+        if standing.rolled_back {
+            let words = "a higher version ran here before, or what it is compared with was deployed after it; the \
+                         higher version is still judged against the lower";
+            facts.push(("rollback", words.to_owned()));
+        }
         if let Some(latency) = &standing.latency {
             facts.push(("failures", failures(&latency.assessment)));
         }

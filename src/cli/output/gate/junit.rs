@@ -88,7 +88,7 @@ fn numbers(cell: &Cell) -> String {
     let standing = &cell.standing;
     let against = standing.against.as_ref().map(|a| format!("against {} {}", a.deployment, a.version));
     let parts = [
-        Some(verdict::words(standing)),
+        Some(verdict::words(standing).to_owned()),
         against,
         verdict::ratio(standing).map(|ratio| format!("{ratio} times its time")),
         verdict::difference(standing),
