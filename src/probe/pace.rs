@@ -22,7 +22,8 @@ pub fn load(suite: &Suite, deployment: &Deployment) -> Option<(u32, Budget)> {
 }
 
 /// How long after the start of a round besides the schedule the next may start, so that no deployment is
-/// asked more than it allows by all suites together; `None` where their schedules leave nothing.
+/// asked more than it allows by all suites together; `None` where their schedules leave nothing, or what is
+/// allowed is less than one round.
 ///
 /// Each of `suites` comes with the period of its schedule.
 pub fn interval(
@@ -40,7 +41,7 @@ pub fn interval(
             })
             .sum();
         let free = SHARE * f64::from(budget.requests) / budget.per.as_secs_f64() - scheduled;
-        if free <= 0.0 {
+        if free <= 0.0 || asked > budget.requests {
             return None;
         }
         longest = longest.max(Duration::try_from_secs_f64(f64::from(asked) / free).ok()?);

@@ -116,7 +116,7 @@ impl Rig {
         store.close().await;
         let [page] = free_addresses();
         let mut rig = Rig { place, page, daemon: None };
-        rig.configure(stand_ins, "@every 2s");
+        rig.configure(stand_ins, "@every 2s", "6000/min");
         rig.start_daemon(stack);
         rig
     }
@@ -126,7 +126,7 @@ impl Rig {
     }
 
     /// The demo's fleet, and the suites that are shipped with another schedule.
-    fn configure(&self, stand_ins: &Fleet, schedule: &str) {
+    fn configure(&self, stand_ins: &Fleet, schedule: &str, budget: &str) {
         let mut fleet = String::from("deployments:\n");
         for one in stand_ins.deployments() {
             let (name, version, db, url) = (&one.name, &one.version, one.db, &one.url);
@@ -139,7 +139,7 @@ impl Rig {
             let shipped = std::fs::read_to_string(project().join("probes").join(name)).unwrap();
             let lines = shipped.lines().filter(|line| !line.starts_with("budget:"));
             let lines = lines.map(|line| match line.starts_with("schedule:") {
-                true => format!("schedule: \"{schedule}\"\n"),
+                true => format!("schedule: \"{schedule}\"\nbudget: {budget}\n"),
                 false => format!("{line}\n"),
             });
             self.place.write(name, &lines.collect::<String>());
@@ -177,7 +177,8 @@ impl Rig {
     /// The daemon starts again, so that what it computes now and then is computed of all there is.
     async fn stop_probing(&mut self, stack: &Stack, stand_ins: &Fleet) {
         assert!(self.daemon.take().expect("the daemon runs").stop());
-        self.configure(stand_ins, "@every 366d");
+        // A budget below one round keeps verdicts that wait from making rounds of their own.
+        self.configure(stand_ins, "@every 366d", "1/h");
         let stopped = now();
         self.start_daemon(stack);
         self.settle(stack, stopped).await;
